@@ -1,0 +1,48 @@
+// File: phalanx/kernels/gemm/gemm.h
+//
+// Purpose: the one matrix product of the system: C = A B + beta C.
+// Shapes: a [M, K], b [K, N], c [M, N]; a and b may be transposed views (`w.t()`), c is row-major (last stride 1).
+// Dtypes: a and b alike (fp64, fp32, bf16, fp16); c of that dtype, or fp32 when a and b are half (sums stay fp32).
+// Contract: beta is 0 (c is overwritten, whatever it held) or 1. Which backend serves a shape on the CPU is a table of
+//   {M, N, K, layout, dtype} -> route. The default table is fixed (deterministic); measure() fills it by timing each
+//   route once; to_json/from_json store it in the run folder so that all ranks and a resumed run choose alike.
+//   c must not overlap a or b. A world with one thread and fixed table gives the same bits every time.
+// Source: the routes were measured in a prototype: oneDNN's matmul inside LibTorch is 10-20 % above MKL on AVX-512.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <tuple>
+
+#include "phalanx/base/json.h"
+
+namespace phalanx::kernels {
+
+using at::Tensor;
+
+enum class GemmRoute { kAten, kOneDnn };
+
+class Gemm {
+ public:
+  // NT means b is a transposed view (forward), NN plain (input gradient), TN a transposed (weight gradient).
+  enum class Layout { kNN, kNT, kTN, kTT };
+  using Key = std::tuple<int64_t, int64_t, int64_t, Layout, std::string>;  // M, N, K, layout, dtype
+
+  void operator()(const Tensor& a, const Tensor& b, Tensor& c, double beta) const;
+  // A fresh C.
+  Tensor operator()(const Tensor& a, const Tensor& b) const;
+
+  // Times every route on these operands (c is scratch) and remembers the fastest for their shape.
+  void measure(const Tensor& a, const Tensor& b, Tensor& c);
+  GemmRoute route_for(const Tensor& a, const Tensor& b) const;
+
+  Json to_json() const;
+  static Gemm from_json(const Json& json, const std::string& where);
+
+ private:
+  std::map<Key, GemmRoute> table_;
+};
+
+}  // namespace phalanx::kernels

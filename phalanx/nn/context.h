@@ -1,0 +1,25 @@
+// File: phalanx/nn/context.h
+//
+// Purpose: what the builders of layers need besides sizes: where parameters come from, which matrix product, which group.
+// Contract: `parameter(name)` returns the fused parameter of that name in the table; it outlives the module. A frozen
+//   or absent bias is nullptr.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "phalanx/arch/model_config.h"
+#include "phalanx/comm/group.h"
+#include "phalanx/kernels/gemm/gemm.h"
+#include "phalanx/tensor/parameter.h"
+
+namespace phalanx::nn {
+
+struct BuildContext {
+  const ModelConfig& config;
+  std::function<Parameter*(const std::string& fused_name)> parameter;  // nullptr when the table has no such name
+  const kernels::Gemm& gemm;
+  comm::Group& tensor_group;
+};
+
+}  // namespace phalanx::nn

@@ -1,0 +1,111 @@
+#include "phalanx/tensor/cache.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "phalanx/base/error.h"
+
+namespace phalanx {
+
+Cache::Cache(std::vector<LayerShape> layers, int64_t page_size, at::TensorOptions options)
+    : page_size_(page_size), options_(options) {
+  PHALANX_CHECK(page_size > 0, "a page holds at least one position");
+  for (const LayerShape& shape : layers) {
+    Pool pool;
+    pool.shape = shape;
+    pool.pages = at::empty({0, page_size, 2, shape.groups, shape.head_dim}, options_);
+    pools_.push_back(std::move(pool));
+  }
+}
+
+Cache::Pool& Cache::pool_at(int64_t layer) { return pools_.at(static_cast<size_t>(layer)); }
+const Cache::Pool& Cache::pool_at(int64_t layer) const { return pools_.at(static_cast<size_t>(layer)); }
+
+int64_t Cache::new_slot() {
+  const int64_t slot = next_slot_++;
+  for (Pool& pool : pools_) pool.sequences[slot];
+  return slot;
+}
+
+int64_t Cache::take_page(Pool& pool) {
+  if (pool.free_pages.empty()) {
+    // Doubling keeps the cost of growth proportional to what is stored.
+    const int64_t old_capacity = pool.pages.size(0);
+    const int64_t capacity = std::max<int64_t>(4, 2 * old_capacity);
+    Tensor grown = at::empty({capacity, page_size_, 2, pool.shape.groups, pool.shape.head_dim}, options_);
+    grown.narrow(0, 0, old_capacity).copy_(pool.pages);
+    pool.pages = grown;
+    pool.references.resize(static_cast<size_t>(capacity), 0);
+    for (int64_t page = capacity - 1; page >= old_capacity; --page) pool.free_pages.push_back(page);
+  }
+  const int64_t page = pool.free_pages.back();
+  pool.free_pages.pop_back();
+  pool.references[static_cast<size_t>(page)] = 1;
+  return page;
+}
+
+void Cache::drop_page(Pool& pool, int64_t page) {
+  if (--pool.references[static_cast<size_t>(page)] == 0) pool.free_pages.push_back(page);
+}
+
+int64_t Cache::copy_slot(int64_t slot) {
+  const int64_t copy = next_slot_++;
+  for (Pool& pool : pools_) {
+    Sequence sequence = pool.sequences.at(slot);
+    const int64_t full_pages = sequence.length / page_size_;
+    for (int64_t i = 0; i < full_pages; ++i) ++pool.references[static_cast<size_t>(sequence.pages[static_cast<size_t>(i)])];
+    if (sequence.length % page_size_ != 0) {
+      const int64_t fresh = take_page(pool);
+      pool.pages[fresh].copy_(pool.pages[sequence.pages.back()]);
+      sequence.pages.back() = fresh;
+    }
+    pool.sequences[copy] = sequence;
+  }
+  return copy;
+}
+
+void Cache::free_slot(int64_t slot) {
+  for (Pool& pool : pools_) {
+    const auto it = pool.sequences.find(slot);
+    PHALANX_CHECK(it != pool.sequences.end(), "slot " + std::to_string(slot) + " does not exist");
+    for (int64_t page : it->second.pages) drop_page(pool, page);
+    pool.sequences.erase(it);
+  }
+}
+
+int64_t Cache::length(int64_t layer, int64_t slot) const { return pool_at(layer).sequences.at(slot).length; }
+
+void Cache::append(int64_t layer, int64_t slot, const Tensor& k, const Tensor& v) {
+  Pool& pool = pool_at(layer);
+  Sequence& sequence = pool.sequences.at(slot);
+  const Tensor rows = at::stack({k, v}, 1);  // [n, 2, groups, head_dim]
+  int64_t done = 0;
+  while (done < rows.size(0)) {
+    const int64_t offset = sequence.length % page_size_;
+    if (offset == 0) sequence.pages.push_back(take_page(pool));
+    const int64_t count = std::min(page_size_ - offset, rows.size(0) - done);
+    pool.pages[sequence.pages.back()].narrow(0, offset, count).copy_(rows.narrow(0, done, count));
+    sequence.length += count;
+    done += count;
+  }
+}
+
+std::pair<Tensor, Tensor> Cache::read(int64_t layer, int64_t slot) const {
+  const Pool& pool = pool_at(layer);
+  const Sequence& sequence = pool.sequences.at(slot);
+  const Tensor index = at::tensor(sequence.pages, at::TensorOptions(at::kLong)).to(pool.pages.device());
+  const Tensor rows = pool.pages.index_select(0, index).flatten(0, 1).narrow(0, 0, sequence.length);
+  return {rows.select(1, 0), rows.select(1, 1)};
+}
+
+int64_t Cache::bytes_in_use() const {
+  int64_t bytes = 0;
+  for (const Pool& pool : pools_) {
+    const int64_t used = pool.pages.size(0) - static_cast<int64_t>(pool.free_pages.size());
+    if (pool.pages.size(0) > 0) bytes += used * static_cast<int64_t>(pool.pages[0].nbytes());
+  }
+  return bytes;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,13 @@
+#include "phalanx/tensor/parameter.h"
+
+namespace phalanx {
+
+Tensor view_of(const Tensor& tensor, const Box& box) {
+  Tensor view = tensor;
+  for (size_t d = 0; d < box.begin.size(); ++d) {
+    view = view.narrow(static_cast<int64_t>(d), box.begin[d], box.end[d] - box.begin[d]);
+  }
+  return view;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,52 @@
+// File: phalanx/tensor/parameter.h
+//
+// Purpose: a local tensor plus the logical tensors it is made of (DESIGN 4, "Parameter").
+// Contract: `segments` say, for every logical tensor inside, its global shape, the box of it that this rank holds,
+//   where that box lies in `data`, who else holds it, and whether the gradient is `partial` (summed over the replica
+//   group) or `identical`. Rows of `data` outside every segment are padding. `main_grad` has the shape of `data`, in
+//   fp32 (fp64 under fp64); has_grad says whether it holds a sum yet: the first contribution of a step overwrites.
+//   Modules keep Parameter* and ask full() at each use, so that sharded parameters can come and go.
+// `trainable = false`: no gradient, no bucket, no optimizer state.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "phalanx/shard/box.h"
+
+namespace phalanx {
+
+using at::Tensor;
+
+enum class GradientKind { kIdentical, kPartial };
+
+struct Segment {
+  std::string name;
+  Shape global_shape;
+  Box global_box;  // in the logical tensor
+  Box local_box;   // in Parameter::data
+  std::vector<int> replicas = {0};
+  GradientKind gradient = GradientKind::kIdentical;
+  bool decay = false;
+};
+
+struct Parameter {
+  std::string name;
+  Tensor data;
+  Tensor main_grad;
+  bool has_grad = false;
+  bool trainable = true;
+  std::vector<Segment> segments;
+
+  const Tensor& full() const { return data; }
+};
+
+using ParameterVisitor = std::function<void(Parameter&)>;
+
+// The view of `tensor` that `box` names.
+Tensor view_of(const Tensor& tensor, const Box& box);
+
+}  // namespace phalanx
