@@ -29,8 +29,8 @@ inline bool is_gated(ActivationKind kind) {
 }
 
 struct ModelConfig {
-  std::string pattern = "";      // one character a residual layer; empty: (*-)xN from num_layers
-  int64_t num_layers = 0;        // `*-` pairs; derived from the pattern when that is given
+  std::string pattern = "";  // one character a residual layer; empty: (*-)xN from num_layers
+  int64_t num_layers = 0;    // `*-` pairs; derived from the pattern when that is given
   int64_t hidden_size = 0;
   int64_t num_attention_heads = 0;
   int64_t num_query_groups = 0;  // key/value heads; 0: as many as heads
@@ -42,8 +42,8 @@ struct ModelConfig {
   int64_t max_position_embeddings = 0;  // 0: seq_length
   NormKind normalization = NormKind::kLayerNorm;
   double norm_epsilon = 1e-5;
-  bool norm_1p = false;          // weight stored as (w - 1)
-  bool qk_norm = false;          // norm over each head of q and k, before rotary
+  bool norm_1p = false;  // weight stored as (w - 1)
+  bool qk_norm = false;  // norm over each head of q and k, before rotary
   ActivationKind activation = ActivationKind::kGeluTanh;
   PositionKind position_embedding = PositionKind::kLearnedAbsolute;
   double rotary_base = 10000.0;
@@ -53,9 +53,9 @@ struct ModelConfig {
   double rope_low_freq_factor = 1.0;
   double rope_high_freq_factor = 4.0;
   int64_t rope_original_max_position = 8192;
-  int64_t window_size = 0;       // 0: full causal; w: a token sees itself and the w - 1 before it
-  bool bias = true;              // biases of attention-out and MLP linears, and of q, k, v
-  bool qkv_bias = false;         // biases of q, k, v although bias is off
+  int64_t window_size = 0;  // 0: full causal; w: a token sees itself and the w - 1 before it
+  bool bias = true;         // biases of attention-out and MLP linears, and of q, k, v
+  bool qkv_bias = false;    // biases of q, k, v although bias is off
   bool tied_embeddings = true;
   double hidden_dropout = 0.0;
   double attention_dropout = 0.0;
@@ -66,6 +66,9 @@ struct ModelConfig {
 
   bool has_qkv_bias() const { return bias || qkv_bias; }
   int64_t padded_vocab_size() const;
+  int64_t rotary_dim() const;  // leading part of a head that rotates: int(kv_channels * rotary_percent)
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 void finalize(ModelConfig& config);
@@ -73,15 +76,19 @@ void validate(const ModelConfig& config);
 
 template <typename Visitor>
 void ModelConfig::visit_fields(Visitor& v) {
-  v.field("pattern", pattern, "one character a residual layer: * attention, - MLP; (..)xN repeats, | ends a stage");
-  v.field("num_layers", num_layers, "transformer layers, that is `*-` pairs; leave it to the pattern when one is given");
+  v.field("pattern", pattern,
+          "one character a residual layer: * attention, - MLP; (..)xN repeats, | ends a stage");
+  v.field("num_layers", num_layers,
+          "transformer layers, that is `*-` pairs; leave it to the pattern when one is given");
   v.field("hidden_size", hidden_size, "width of the residual stream");
   v.field("num_attention_heads", num_attention_heads, "query heads");
   v.field("num_query_groups", num_query_groups, "key/value heads; 0 means one for each query head");
   v.field("kv_channels", kv_channels, "size of a head; 0 means hidden_size / num_attention_heads");
-  v.field("ffn_hidden_size", ffn_hidden_size, "width of the MLP; 0 means 4 h, or int(8 h / 3 / 64) * 64 when gated");
+  v.field("ffn_hidden_size", ffn_hidden_size,
+          "width of the MLP; 0 means 4 h, or int(8 h / 3 / 64) * 64 when gated");
   v.field("vocab_size", vocab_size, "tokens in the vocabulary; 0 means the tokenizer's");
-  v.field("make_vocab_size_divisible_by", make_vocab_size_divisible_by, "pad the stored vocabulary to a multiple");
+  v.field("make_vocab_size_divisible_by", make_vocab_size_divisible_by,
+          "pad the stored vocabulary to a multiple");
   v.field("seq_length", seq_length, "tokens in a training sample");
   v.field("max_position_embeddings", max_position_embeddings, "longest sequence; 0 means seq_length");
   v.field("normalization", normalization, "kind of norm");
@@ -94,16 +101,21 @@ void ModelConfig::visit_fields(Visitor& v) {
   v.field("rotary_percent", rotary_percent, "share of a head that rotates");
   v.field("rope_scaling", rope_scaling, "rule that stretches rotary frequencies");
   v.field("rope_scaling_factor", rope_scaling_factor, "stretch of the rule");
-  v.field("rope_low_freq_factor", rope_low_freq_factor, "llama3 rule: wavelengths above original / this are stretched");
-  v.field("rope_high_freq_factor", rope_high_freq_factor, "llama3 rule: wavelengths below original / this are kept");
-  v.field("rope_original_max_position", rope_original_max_position, "llama3 rule: positions before stretching");
-  v.field("window_size", window_size, "sliding window in tokens, the current one included; 0 means full causal");
+  v.field("rope_low_freq_factor", rope_low_freq_factor,
+          "llama3 rule: wavelengths above original / this are stretched");
+  v.field("rope_high_freq_factor", rope_high_freq_factor,
+          "llama3 rule: wavelengths below original / this are kept");
+  v.field("rope_original_max_position", rope_original_max_position,
+          "llama3 rule: positions before stretching");
+  v.field("window_size", window_size,
+          "sliding window in tokens, the current one included; 0 means full causal");
   v.field("bias", bias, "biases in linear layers");
   v.field("qkv_bias", qkv_bias, "biases in q, k, v although bias is off");
   v.field("tied_embeddings", tied_embeddings, "output head shares the token embedding");
   v.field("hidden_dropout", hidden_dropout, "dropout after the embedding and each residual branch");
   v.field("attention_dropout", attention_dropout, "dropout of attention probabilities");
-  v.field("init_std", init_std, "standard deviation of initial weights; output projections divide by sqrt(2 layers)");
+  v.field("init_std", init_std,
+          "standard deviation of initial weights; output projections divide by sqrt(2 layers)");
 }
 
 }  // namespace phalanx

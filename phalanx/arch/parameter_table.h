@@ -45,8 +45,8 @@ struct FusedParameter {
 struct ParameterTable {
   std::vector<FusedParameter> parameters;
 
-  int64_t num_parameters() const;                             // logical elements, each once
-  const FusedParameter& at(const std::string& name) const;    // a fused name; aborts when absent
+  int64_t num_parameters() const;                           // logical elements, each once
+  const FusedParameter& at(const std::string& name) const;  // a fused name; aborts when absent
   bool contains(const std::string& name) const;
   std::vector<const LogicalTensor*> logical_tensors() const;  // in table order
 };

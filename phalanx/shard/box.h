@@ -1,8 +1,8 @@
 // File: phalanx/shard/box.h
 //
 // Purpose: axis-aligned boxes of a logical tensor: what a rank holds, what a file holds, and where they meet.
-// Contract: half-open, begin[d] <= end[d]; a box of a 0-d tensor has no dims and one element. Pure arithmetic.
-// Units: elements.
+// Contract: half-open, begin[d] <= end[d]; a box of a 0-d tensor has no dims and one element. Pure
+// arithmetic. Units: elements.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,104 @@
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "apps/phalanx/verbs.h"
+#include "phalanx/base/error.h"
+
+namespace phalanx::apps {
+namespace {
+
+struct Verb {
+  const char* name;
+  const char* help;
+  int (*run)(const Arguments&);
+};
+
+constexpr Verb kVerbs[] = {
+    {"train", "train a model, or go on with a run", run_train},
+    {"generate", "write text with a model", run_generate},
+    {"score", "log probabilities of given text or tokens", run_score},
+    {"checkpoint", "inspect, verify, import from and export to Hugging Face", run_checkpoint},
+    {"data", "make and look at token files", run_data},
+    {"bench", "measure this machine and this build", run_bench},
+};
+
+std::string usage() {
+  std::string text = "phalanx " PHALANX_VERSION
+                     ": trains large language models over tensor, sequence, pipeline, context and data parallel ranks.\n\n"
+                     "usage: phalanx VERB [options]      (phalanx VERB --help says more)\n\n";
+  for (const Verb& verb : kVerbs) {
+    text += "  " + std::string(verb.name) + std::string(12 - std::string(verb.name).size(), ' ') + verb.help + "\n";
+  }
+  return text + "\nexample: phalanx train --preset tiny --mock-data --train.train_iters=20 --run-dir runs/first\n";
+}
+
+// Activations are megabytes that come and go every layer: keep them in the heap instead of mapping and unmapping pages.
+void keep_memory() {
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  mallopt(M_TOP_PAD, 64 << 20);
+}
+
+int dispatch(const Arguments& args) {
+  if (args.empty()) {
+    std::fputs(usage().c_str(), stderr);
+    return 2;
+  }
+  if (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+    print_line(usage());
+    return 0;
+  }
+  if (args[0] == "--version") {
+    print_line("phalanx " PHALANX_VERSION);
+    return 0;
+  }
+  std::vector<std::string> names;
+  for (const Verb& verb : kVerbs) {
+    if (args[0] == verb.name) return verb.run(Arguments(args.begin() + 1, args.end()));
+    names.push_back(verb.name);
+  }
+  const std::string near = nearest_name(args[0], names);
+  throw Error(ErrorKind::kUsage, {.where = "phalanx",
+                                  .got = "the verb '" + args[0] + "'",
+                                  .needed = "one of train, generate, score, checkpoint, data, bench",
+                                  .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
+}
+
+}  // namespace
+
+std::string sub_verb(const std::string& verb, const Arguments& args, const std::vector<std::string>& known) {
+  if (!args.empty() && (args[0] == "--help" || args[0] == "-h")) return "--help";
+  if (!args.empty() && std::find(known.begin(), known.end(), args[0]) != known.end()) return args[0];
+  std::string list;
+  for (const std::string& name : known) list += (list.empty() ? "" : ", ") + name;
+  throw Error(ErrorKind::kUsage, {.where = "phalanx " + verb,
+                                  .got = args.empty() ? "no word after it" : "'" + args[0] + "'",
+                                  .needed = "one of " + list,
+                                  .fix = "phalanx " + verb + " --help"});
+}
+
+void print_line(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  if (text.empty() || text.back() != '\n') std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace phalanx::apps
+
+int main(int argc, char** argv) {
+  phalanx::apps::keep_memory();
+  try {
+    return phalanx::apps::dispatch({argv + 1, argv + argc});
+  } catch (const phalanx::Error& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    return e.exit_code();
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "error: memory: got none; needed more for this size. Fix: a smaller model or micro-batch\n");
+    return 4;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "internal error, please report it: %s\n", e.what());
+    return 70;
+  }
+}

@@ -1,0 +1,142 @@
+#include <cstdio>
+
+#include "apps/phalanx/verbs.h"
+#include "phalanx/arch/presets.h"
+#include "phalanx/base/error.h"
+#include "phalanx/base/fs.h"
+#include "phalanx/base/json.h"
+#include "phalanx/base/log.h"
+#include "phalanx/config/config_json.h"
+#include "phalanx/config/config_print.h"
+#include "phalanx/config/config_toml.h"
+#include "phalanx/config/flags.h"
+#include "phalanx/train/trainer.h"
+
+namespace phalanx::apps {
+namespace {
+
+FlagRules flag_rules() {
+  return {.aliases = {{"--run-dir", "runtime.run_dir", FlagKind::kValue, "folder of this run", "DIR"},
+                      {"--preset", "", FlagKind::kValue, "sizes of a known model (--list-presets)", "NAME"},
+                      {"--list-presets", "", FlagKind::kSwitch, "print the names of known models"},
+                      {"--mock-data", "data.mock_data", FlagKind::kSwitch, "random tokens instead of files"},
+                      {"--mock-mask-fraction", "data.mock_mask_fraction", FlagKind::kValue, "share of labels to mask", "F"},
+                      {"--dtype", "train.dtype", FlagKind::kValue, "fp64, fp32 or bf16", "DTYPE"},
+                      {"--device", "runtime.device", FlagKind::kValue, "cpu or cuda", "DEVICE"},
+                      {"--world-size", "parallel.world_size", FlagKind::kValue, "ranks, as threads", "N"},
+                      {"--threads", "runtime.threads", FlagKind::kValue, "threads a rank", "N"},
+                      {"--json", "", FlagKind::kSwitch, "print the summary as JSON"},
+                      {"--help", "", FlagKind::kSwitch, "print this text"}}};
+}
+
+std::string help_text() {
+  RunConfig config;
+  return "usage: phalanx train [CONFIG.toml] [--section.key=value ...] [Megatron flags ...]\n"
+         "Trains a model; a run folder that holds a checkpoint is gone on with.\n"
+         "example: phalanx train --preset small --mock-data --train.train_iters=100 --run-dir runs/first\n\n" +
+         alias_help(flag_rules().aliases) + "\n" + config_help(make_config_tree(config)) + "\n" + megatron_help();
+}
+
+void apply_preset(ConfigTree& tree, const std::string& name) {
+  const std::optional<ModelConfig> preset = find_preset(name);
+  if (!preset) {
+    const std::string near = nearest_name(name, preset_names());
+    throw Error(ErrorKind::kUsage, {.where = "--preset",
+                                    .got = "'" + name + "'",
+                                    .needed = "the name of a known model",
+                                    .fix = near.empty() ? "phalanx train --list-presets" : "did you mean " + near + "?"});
+  }
+  ModelConfig values = *preset;
+  ConfigTree source;
+  source.add_section("model", values);
+  for (const ConfigField& field : source.sections()[0].fields) {
+    const std::string key = "model." + std::string(field.ref.name());
+    tree.set_text(key, field.ref.text(), Origin::kRecipe, {ErrorKind::kUsage, "--preset " + name});
+  }
+}
+
+struct ParsedRun {
+  RunConfig config;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+
+void fill_vocabulary(RunConfig& config, const Tokenizer* tokenizer) {
+  if (tokenizer == nullptr) return;
+  const int64_t size = tokenizer->vocab_size();
+  if (config.model.vocab_size == 0) config.model.vocab_size = size;
+  if (config.model.vocab_size < size) {
+    throw Error(ErrorKind::kBadInput, {.where = "model.vocab_size",
+                                       .got = std::to_string(config.model.vocab_size),
+                                       .needed = "at least the tokenizer's " + std::to_string(size),
+                                       .fix = "leave model.vocab_size out"});
+  }
+}
+
+// `config` must not move while the tree points into it.
+std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tree, RunConfig& config) {
+  const bool has_file = !flags.positionals.empty();
+  if (flags.positionals.size() > 1) {
+    throw Error(ErrorKind::kUsage, {.where = "phalanx train",
+                                    .got = "'" + flags.positionals[1] + "' after the config file",
+                                    .needed = "one config file",
+                                    .fix = "settings are given as --section.key=value"});
+  }
+  if (flags.has("--preset")) apply_preset(tree, flags.option("--preset"));
+  if (has_file) apply_toml_file(tree, flags.positionals[0], Origin::kFile);
+  apply_flags(tree, flags, has_file || flags.has("--preset"));
+  for (const std::string& note : flags.notes) log_info(note);
+  std::unique_ptr<Tokenizer> tokenizer;
+  if (!config.data.tokenizer_type.empty()) tokenizer = make_tokenizer(tokenizer_options(config.data, config.model.vocab_size));
+  fill_vocabulary(config, tokenizer.get());
+  resolve_run(config);
+  return tokenizer;
+}
+
+void print_summary(const TrainSummary& summary, const RunConfig& config, bool as_json) {
+  Json json = {{"run_dir", config.runtime.run_dir},
+               {"step", summary.progress.step},
+               {"consumed_samples", summary.progress.consumed_samples},
+               {"loss", summary.last_loss},
+               {"finished", summary.finished}};
+  if (summary.valid_loss) json["valid_loss"] = *summary.valid_loss;
+  if (summary.valid_bpb) json["valid_bpb"] = *summary.valid_bpb;
+  if (as_json) {
+    print_line(json.dump());
+    return;
+  }
+  std::string text = fmt::format("step {}  loss {:.4f}", summary.progress.step, summary.last_loss);
+  if (summary.valid_loss) text += fmt::format("  validation loss {:.4f}", *summary.valid_loss);
+  if (summary.valid_bpb) text += fmt::format("  {:.4f} bits per byte", *summary.valid_bpb);
+  print_line(text + "  " + config.runtime.run_dir);
+}
+
+}  // namespace
+
+int run_train(const Arguments& args) {
+  RunConfig config;
+  ConfigTree tree = make_config_tree(config);
+  const ParsedFlags flags = parse_flags(args, tree, flag_rules());
+  if (flags.has("--help")) {
+    print_line(help_text());
+    return 0;
+  }
+  if (flags.has("--list-presets")) {
+    for (const std::string& name : preset_names()) print_line(name);
+    return 0;
+  }
+  std::unique_ptr<Tokenizer> tokenizer = read_config(flags, tree, config);
+  set_log_level(config.log.level);
+  for (const char* line = nullptr; const std::string& row : split_lines(config_table(tree, ConfigScope::kChanged))) {
+    (void)line;
+    log_info(row);
+  }
+  make_directories(config.runtime.run_dir);
+  write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
+  Trainer trainer(config, std::move(tokenizer));
+  const TrainSummary summary = trainer.run();
+  if (path_exists(config.runtime.run_dir + "/metrics.jsonl")) RunReport::plot(config.runtime.run_dir, {});
+  print_summary(summary, config, flags.has("--json"));
+  return 0;
+}
+
+}  // namespace phalanx::apps

@@ -1,0 +1,87 @@
+// Megatron's flags for the model and for recomputation. See megatron.h for what a row means.
+#include "phalanx/config/megatron_rows.h"
+
+namespace phalanx {
+namespace {
+
+using namespace megatron_rows;
+
+constexpr std::string_view kNoMamba = "Phalanx has no Mamba layers yet; drop it";
+
+constexpr MegatronFlag kRows[] = {
+    value("--num-layers", "model.num_layers"),
+    value("--hidden-size", "model.hidden_size"),
+    value("--num-attention-heads", "model.num_attention_heads"),
+    value("--ffn-hidden-size", "model.ffn_hidden_size"),
+    value("--kv-channels", "model.kv_channels"),
+    // Megatron's number of groups is 1 when only the switch is given.
+    implies("--group-query-attention", "model.num_query_groups", "1"),
+    value("--num-query-groups", "model.num_query_groups"),
+    value("--seq-length", "model.seq_length"),
+    value("--max-position-embeddings", "model.max_position_embeddings"),
+    choice("--position-embedding-type", "model.position_embedding",
+           "learned_absolute=learned_absolute rope=rope none=none",
+           "Phalanx has no other kind of position embedding"),
+    value("--rotary-base", "model.rotary_base"),
+    value("--rotary-percent", "model.rotary_percent"),
+    turns("--use-rope-scaling", "model.rope_scaling", "llama3"),
+    value("--rope-scaling-factor", "model.rope_scaling_factor"),
+    choice("--normalization", "model.normalization", "LayerNorm=layer_norm RMSNorm=rms_norm",
+           "Phalanx has no other norm"),
+    value("--norm-epsilon", "model.norm_epsilon"),
+    turns("--apply-layernorm-1p", "model.norm_1p", "true"),
+    turns("--qk-layernorm", "model.qk_norm", "true"),
+    turns("--swiglu", "model.activation", "swiglu"),
+    turns("--squared-relu", "model.activation", "squared_relu"),
+    no_switch("--quick-geglu",
+              "the sigmoid approximation of a gated GELU is not built; --model.activation=geglu is the "
+              "exact one"),
+    turns("--disable-bias-linear", "model.bias", "false"),
+    turns("--add-qkv-bias", "model.qkv_bias", "true"),
+    turns("--untie-embeddings-and-output-weights", "model.tied_embeddings", "false"),
+    value("--make-vocab-size-divisible-by", "model.make_vocab_size_divisible_by"),
+    value("--hidden-dropout", "model.hidden_dropout"),
+    value("--attention-dropout", "model.attention_dropout"),
+    value("--init-method-std", "model.init_std"),
+    {"--window-size", MegatronAction::kWindow, FlagKind::kValue, "model.window_size", "", ""},
+    no_switch("--multi-latent-attention", "Phalanx has no multi-latent attention; drop it"),
+    no_value("--mtp-num-layers", "Phalanx has no multi-token prediction; drop it"),
+    only("--attention-backend", "auto", "the attention kernel is chosen by device, dtype and shape"),
+    only("--transformer-impl", "local", "every layer is Phalanx's own; Transformer Engine is not used"),
+    no_words("--spec", "the layers follow from --hybrid-layer-pattern; drop it"),
+    value("--hybrid-layer-pattern", "model.pattern"),
+    no_value("--mamba-state-dim", kNoMamba),
+    no_value("--mamba-head-dim", kNoMamba),
+    no_value("--mamba-num-groups", kNoMamba),
+    no_value("--mamba-num-heads", kNoMamba),
+    value("--vocab-size", "model.vocab_size"),
+
+    choice("--recompute-granularity", "train.recompute", "full=full selective=selective",
+           "no other granularity"),
+    choice("--recompute-method", "train.recompute_method", "uniform=uniform block=block", "no other method"),
+    value("--recompute-num-layers", "train.recompute_num_layers"),
+    list("--recompute-modules", "train.recompute_modules"),
+    turns("--recompute-activations", "train.recompute", "selective"),
+    no_switch("--distribute-saved-activations",
+              "saved inputs are split over tensor ranks by --sequence-parallel instead"),
+
+    // Older spellings that scripts still carry.
+    turns("--use-rotary-position-embeddings", "model.position_embedding", "rope"),
+    turns("--openai-gelu", "model.activation", "gelu_tanh"),
+    no_switch("--no-position-embedding", "say --position-embedding-type rope or none"),
+    no_value("--rotary-seq-len-interpolation-factor",
+             "say --model.rope_scaling=linear --model.rope_scaling_factor=FACTOR"),
+    no_value("--hybrid-override-pattern", "say --hybrid-layer-pattern"),
+    no_switch("--checkpoint-activations", "say --recompute-activations, or --recompute-granularity full"),
+    always("--use-mcore-models", "there is one implementation of each model"),
+    always("--use-cpu-initialization",
+           "initial weights depend on the seed and the element only, on every device"),
+};
+
+}  // namespace
+
+std::span<const MegatronFlag> megatron_model_flags() {
+  return kRows;
+}
+
+}  // namespace phalanx

@@ -1,0 +1,62 @@
+// File: phalanx/engine/train_step.h
+//
+// Purpose: one optimizer step: count labels, forward and backward of each micro-batch, update.
+// Equation (DESIGN 2.8): N = number of unmasked labels of the whole step; every counted row has the weight
+//   loss_scale / N before the first forward; loss = sum(nll) / N. Never a mean of means.
+// Shapes: a micro-batch holds `num_samples` rows of S tokens on the host; masks are 1 where the label counts.
+// Errors: N = 0 is Error(kNumeric).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "phalanx/model/model.h"
+#include "phalanx/optim/optimizer.h"
+
+namespace phalanx {
+
+// Samples of one micro-batch as the data tier gives them; all vectors have num_samples * seq_length entries.
+struct HostBatch {
+  int64_t num_samples = 0;
+  int64_t first_sample = 0;  // index of its first sample within the step
+  std::vector<int64_t> tokens;
+  std::vector<int64_t> labels;
+  std::vector<uint8_t> label_mask;
+  std::vector<int64_t> position;
+  std::vector<int64_t> document;  // empty: every sample is one document
+};
+
+struct StepContext {
+  int64_t step = 0;  // enters the random counters
+  uint64_t seed = 0;
+  double lr = 0;
+  double loss_scale = 1.0;
+  bool update = true;  // false: a step to skip; loss is computed, nothing changes
+};
+
+struct StepOutcome {
+  double loss = 0;
+  double grad_norm = 0;
+  bool applied = false;
+  int64_t tokens = 0;        // rows computed
+  int64_t counted = 0;       // N
+  int64_t stash_bytes = 0;   // peak of a micro-batch
+};
+
+// The device-side batch. `weight` is the gradient of a counted row; zero means no backward follows.
+Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& context, double weight, bool training,
+                 const Model& model);
+
+int64_t count_labels(const std::vector<HostBatch>& micro_batches);
+
+StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector<HostBatch>& micro_batches,
+                           const StepContext& context);
+
+// Sum of nll over counted labels and their number, without gradients.
+struct EvalSum {
+  double nll = 0;
+  int64_t counted = 0;
+};
+EvalSum run_eval(Model& model, const std::vector<HostBatch>& micro_batches, const StepContext& context);
+
+}  // namespace phalanx

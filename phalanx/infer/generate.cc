@@ -1,0 +1,101 @@
+#include "phalanx/infer/generate.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "phalanx/base/error.h"
+
+namespace phalanx {
+namespace {
+
+void check_tokens(const ModelConfig& config, std::span<const int64_t> tokens) {
+  for (const int64_t token : tokens) {
+    if (token < 0 || token >= config.vocab_size) {
+      throw Error(ErrorKind::kBadInput, {.where = "tokens",
+                                         .got = "id " + std::to_string(token),
+                                         .needed = "ids from 0 to " + std::to_string(config.vocab_size - 1),
+                                         .fix = "use the tokenizer that the model was trained with"});
+    }
+  }
+  const std::optional<int64_t> limit = position_limit(config);
+  if (limit && static_cast<int64_t>(tokens.size()) > *limit) {
+    throw Error(ErrorKind::kBadInput, {.where = "tokens",
+                                       .got = std::to_string(tokens.size()) + " of them",
+                                       .needed = "at most " + std::to_string(*limit) + ", the model's positions",
+                                       .fix = "shorten the text"});
+  }
+}
+
+// Rows `tokens` of one sequence whose first row stands at index `first`.
+Batch rows_of(std::span<const int64_t> tokens, int64_t first, int64_t seq_length, const Model& model) {
+  const auto options = at::TensorOptions(at::kLong);
+  Batch batch;
+  batch.num_samples = 1;
+  batch.seq_length = seq_length;
+  batch.tokens = at::tensor(at::ArrayRef<int64_t>(tokens.data(), tokens.size()), options).to(model.device());
+  batch.position = at::arange(first, first + static_cast<int64_t>(tokens.size()), options.device(model.device()));
+  batch.token_id = batch.position;
+  return batch;
+}
+
+}  // namespace
+
+std::optional<int64_t> position_limit(const ModelConfig& config) {
+  if (config.position_embedding != PositionKind::kLearnedAbsolute) return std::nullopt;
+  return config.max_position_embeddings;
+}
+
+std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, const GenerateOptions& options,
+                              const std::function<bool(int64_t)>& on_token) {
+  const c10::NoGradGuard no_grad;
+  validate(options.sampling);
+  if (prompt.empty()) {
+    throw Error(ErrorKind::kBadInput, {.where = "--prompt", .got = "no token", .needed = "at least one", .fix = "give a text"});
+  }
+  check_tokens(model.config(), prompt);
+  const std::optional<int64_t> limit = position_limit(model.config());
+  Cache cache = model.make_cache();
+  const int64_t slot = cache.new_slot();
+  std::vector<int64_t> made;
+  std::vector<int64_t> rows(prompt.begin(), prompt.end());
+  int64_t length = 0;
+  const RandomKey base{.seed = options.sampling.seed, .purpose = RandomPurpose::kSampling};
+  while (static_cast<int64_t>(made.size()) < options.max_tokens) {
+    Batch batch = rows_of(rows, length, length + static_cast<int64_t>(rows.size()), model);
+    batch.slot = at::full_like(batch.tokens, slot);
+    Side side;
+    const Tensor logits = model.step(batch, side, cache).select(0, -1).to(at::kCPU, at::kFloat).contiguous();
+    length += static_cast<int64_t>(rows.size());
+    RandomKey key = base;
+    key.step = length;
+    const int64_t token = sample_token({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())},
+                                       options.sampling, philox_uniform(key, 0));
+    made.push_back(token);
+    if (!on_token(token) || token == options.end_token) break;
+    if (limit && length >= *limit) break;
+    rows = {token};
+  }
+  return made;
+}
+
+std::vector<double> score(Model& model, std::span<const int64_t> tokens) {
+  const c10::NoGradGuard no_grad;
+  check_tokens(model.config(), tokens);
+  if (tokens.size() < 2) return {};
+  const auto rows = static_cast<int64_t>(tokens.size()) - 1;
+  Batch batch = rows_of(tokens.first(static_cast<size_t>(rows)), 0, rows, model);
+  batch.labels = at::tensor(at::ArrayRef<int64_t>(tokens.data() + 1, static_cast<size_t>(rows)),
+                            at::TensorOptions(at::kLong))
+                     .to(model.device());
+  Side side;
+  Stash none = Stash::null();
+  const Tensor nll = model.forward(batch, side, none).to(at::kCPU, at::kDouble).contiguous();
+  std::vector<double> result(static_cast<size_t>(rows));
+  const double* data = nll.data_ptr<double>();
+  std::transform(data, data + rows, result.begin(), [](double x) { return -x; });
+  return result;
+}
+
+}  // namespace phalanx

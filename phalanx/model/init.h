@@ -1,0 +1,20 @@
+// File: phalanx/model/init.h
+//
+// Purpose: one fused parameter from its row of the table: storage, segments, initial values.
+// Contract: value of element e (flat index in the logical, unsharded tensor) = init_std * normal(seed, kInit, step 0,
+//   layer = ordinal of the tensor, element e). Computed in fp64, then rounded to the dtype.
+#pragma once
+
+#include <memory>
+
+#include "phalanx/arch/parameter_table.h"
+#include "phalanx/tensor/parameter.h"
+
+namespace phalanx {
+
+// `padded_vocab`: stored rows of tensors cut by ShardRule::kVocab.
+std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab, at::TensorOptions options);
+
+void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint64_t seed);
+
+}  // namespace phalanx

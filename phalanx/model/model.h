@@ -1,0 +1,79 @@
+// File: phalanx/model/model.h
+//
+// Purpose: parameter table + layers -> what a rank runs. Owns the parameters; a Stage is an ordered list of modules.
+// Contract: parameters are created from the table (padded vocabulary rows are zero and belong to no segment) and
+//   initialised by Philox on logical elements, so initial weights do not depend on any layout. Activations flow in the
+//   parameters' dtype. The first module makes activations out of ids, the last returns nll [T].
+// Recomputation (paper 2, section 5; Megatron's flags): kFull uniform N re-runs units of N transformer layers, block N
+//   only the first N layers. Selective needs no wrapper: the stash never holds attention probabilities, norm outputs or
+//   activation outputs in the first place.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "phalanx/arch/model_config.h"
+#include "phalanx/arch/parameter_table.h"
+#include "phalanx/nn/context.h"
+#include "phalanx/nn/module.h"
+
+namespace phalanx {
+
+enum class RecomputeMode { kNone, kSelective, kFull };
+enum class RecomputeMethod { kUniform, kBlock };
+
+std::span<const EnumName<RecomputeMode>> enum_names(RecomputeMode);
+std::span<const EnumName<RecomputeMethod>> enum_names(RecomputeMethod);
+
+struct RecomputePolicy {
+  RecomputeMode mode = RecomputeMode::kNone;
+  RecomputeMethod method = RecomputeMethod::kUniform;
+  int64_t num_layers = 1;  // transformer layers in a unit (uniform), or wrapped in all (block)
+};
+
+struct ModelOptions {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+  uint64_t seed = 1234;
+  bool initialise = true;  // false: the caller loads every weight
+  RecomputePolicy recompute;
+};
+
+class Model {
+ public:
+  // `config` is finalized and valid; `gemm` and `tensor_group` outlive the model.
+  Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm, comm::Group& tensor_group);
+
+  // nll [T] of the batch.
+  Tensor forward(const Batch& batch, Side& side, Stash& stash);
+  // `dnll` is Batch::loss_weight.
+  void backward(const Tensor& dnll, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads);
+  // Logits [rows, vocab] of new rows; the cache grows by them.
+  Tensor step(const Batch& batch, Side& side, Cache& cache);
+  Cache make_cache(int64_t page_size = 64) const;
+
+  const ModelConfig& config() const { return config_; }
+  const ParameterTable& table() const { return table_; }
+  at::ScalarType dtype() const { return options_.dtype; }
+  at::Device device() const { return options_.device; }
+  std::vector<Parameter*> parameters();
+  Parameter* find(const std::string& fused_name);
+
+ private:
+  void build_layers(const nn::BuildContext& context);
+
+  ModelConfig config_;
+  ModelOptions options_;
+  ParameterTable table_;
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::unordered_map<std::string, Parameter*> by_name_;
+  std::vector<nn::ModulePtr> modules_;
+};
+
+// fp32 for half models, else the dtype itself: where gradients, masters and losses are kept.
+at::ScalarType accumulator_of(at::ScalarType dtype);
+
+}  // namespace phalanx

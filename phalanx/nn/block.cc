@@ -1,0 +1,106 @@
+#include "phalanx/nn/block.h"
+
+#include <fmt/format.h>
+
+#include "phalanx/base/error.h"
+#include "phalanx/nn/attention.h"
+#include "phalanx/nn/embedding.h"
+#include "phalanx/nn/head.h"
+#include "phalanx/nn/mlp.h"
+#include "phalanx/nn/norm.h"
+#include "phalanx/nn/residual.h"
+
+namespace phalanx::nn {
+namespace {
+
+Norm make_norm(const BuildContext& context, const std::string& name) {
+  return Norm(context.parameter(name + ".weight"), context.parameter(name + ".bias"),
+              norm_spec(context.config));
+}
+
+Linear make_linear(const BuildContext& context, const std::string& name, ShardRule rule) {
+  return Linear(context.parameter(name + ".weight"), context.parameter(name + ".bias"), rule,
+                context.tensor_group, context.gemm);
+}
+
+ModulePtr make_attention(int index, int64_t cache_layer, const BuildContext& context) {
+  const ModelConfig& config = context.config;
+  const int64_t ranks = context.tensor_group.size();
+  PHALANX_CHECK(config.num_attention_heads % ranks == 0 && config.num_query_groups % ranks == 0,
+                "ranks of a tensor group hold equally many heads and groups");
+  AttentionShape shape;
+  shape.index = index;
+  shape.cache_layer = cache_layer;
+  shape.num_heads = config.num_attention_heads / ranks;
+  shape.num_groups = config.num_query_groups / ranks;
+  shape.head_dim = config.kv_channels;
+  shape.num_heads_global = config.num_attention_heads;
+  shape.first_head = context.tensor_group.rank() * shape.num_heads;
+  shape.window = config.window_size;
+  shape.dropout = config.attention_dropout;
+  if (config.position_embedding == PositionKind::kRope) shape.rotary = kernels::rotary_spec(config);
+
+  const std::string layer = fmt::format("layers.{}", index);
+  SelfAttention::Parts parts{.norm = make_norm(context, layer + ".norm"),
+                             .qkv = make_linear(context, layer + ".attention.qkv", ShardRule::kColumn),
+                             .q_norm = {},
+                             .k_norm = {},
+                             .out = make_linear(context, layer + ".attention.out", ShardRule::kRow)};
+  if (config.qk_norm) {
+    parts.q_norm = make_norm(context, layer + ".attention.q_norm");
+    parts.k_norm = make_norm(context, layer + ".attention.k_norm");
+  }
+  return std::make_unique<SelfAttention>(std::move(parts), shape);
+}
+
+ModulePtr make_mlp(int index, const BuildContext& context) {
+  const ActivationKind activation = context.config.activation;
+  const std::string layer = fmt::format("layers.{}", index);
+  const std::string up = layer + (is_gated(activation) ? ".mlp.gate_up" : ".mlp.up");
+  return std::make_unique<Mlp>(make_norm(context, layer + ".norm"),
+                               make_linear(context, up, ShardRule::kColumn),
+                               make_linear(context, layer + ".mlp.down", ShardRule::kRow), activation);
+}
+
+}  // namespace
+
+ModulePtr make_layer(char kind, int index, const BuildContext& context, int64_t cache_layer) {
+  ModulePtr branch;
+  switch (kind) {
+    case '*':
+      branch = make_attention(index, cache_layer == kSameAsIndex ? index : cache_layer, context);
+      break;
+    case '-':
+      branch = make_mlp(index, context);
+      break;
+    default:
+      throw Error(ErrorKind::kBadInput,
+                  {.where = fmt::format("model.pattern, layer {}", index),
+                   .got = fmt::format("layer kind '{}', which is not implemented", kind),
+                   .needed = "'*' (attention) or '-' (MLP)",
+                   .fix = "use a pattern of '*' and '-'"});
+  }
+  return std::make_unique<ResidualLayer>(std::move(branch), index, context.config.hidden_size,
+                                         context.config.hidden_dropout);
+}
+
+ModulePtr make_embedding(const BuildContext& context) {
+  PHALANX_CHECK(context.tensor_group.size() == 1, "the embedding is not split over a tensor group");
+  const bool learned = context.config.position_embedding == PositionKind::kLearnedAbsolute;
+  Parameter* position = learned ? context.parameter("embedding.position.weight") : nullptr;
+  PHALANX_CHECK(!learned || position != nullptr, "learned positions need embedding.position.weight");
+  return std::make_unique<Embedding>(context.parameter("embedding.token.weight"), position,
+                                     context.config.hidden_dropout);
+}
+
+ModulePtr make_final_norm(const BuildContext& context) {
+  return std::make_unique<FinalNorm>(make_norm(context, "final_norm"));
+}
+
+ModulePtr make_head(const BuildContext& context) {
+  PHALANX_CHECK(context.tensor_group.size() == 1, "the head is not split over a tensor group");
+  const char* name = context.config.tied_embeddings ? "embedding.token.weight" : "head.weight";
+  return std::make_unique<LossHead>(context.parameter(name), context.config.vocab_size, context.gemm);
+}
+
+}  // namespace phalanx::nn

@@ -1,0 +1,35 @@
+// File: phalanx/nn/embedding.h
+//
+// Purpose: the first module of a model: token rows, plus learned positions, plus dropout.
+// Equations: y_t = dropout(W_token[tokens_t] + W_position[position_t]);  dW[i] += sum of dropout(dy_t) over
+//   the rows t that read row i, in row order (deterministic).
+// Shapes: W_token [V padded, H], W_position [P, H] or absent, y [T, H].
+// Contract: ignores x and returns an undefined dx. Gradients go straight into the main gradients (no [V, H]
+//   temporary); the first contribution of a step zeroes them first. When the token weight is tied with the
+//   head, the head has written before and this adds. Nothing is stashed: ids are columns of the batch.
+#pragma once
+
+#include "phalanx/nn/module.h"
+
+namespace phalanx::nn {
+
+class Embedding : public Module {
+ public:
+  // `position` may be nullptr.
+  Embedding(Parameter* token, Parameter* position, double dropout);
+  Tensor forward(const Tensor& x, const Batch& batch, Side& side, Stash& stash) override;
+  Tensor backward(const Tensor& dy_TH, const Batch& batch, Side& side, Stash& stash,
+                  WeightGrads& grads) override;
+  Tensor step(const Tensor& x, const Batch& batch, Side& side, Cache& cache) override;
+  void visit_parameters(const ParameterVisitor& visit) override;
+
+ private:
+  Tensor look_up(const Batch& batch) const;
+  Tensor drop(const Tensor& x_TH, const Batch& batch) const;
+
+  Parameter* token_;
+  Parameter* position_;
+  double dropout_;
+};
+
+}  // namespace phalanx::nn

@@ -1,0 +1,53 @@
+#include "phalanx/nn/head.h"
+
+#include <ATen/ATen.h>
+
+#include "phalanx/base/error.h"
+#include "phalanx/kernels/linear_cross_entropy/linear_cross_entropy.h"
+
+namespace phalanx::nn {
+namespace {
+
+#ifdef PHALANX_DEBUG
+constexpr bool kCompareValues = true;
+#else
+constexpr bool kCompareValues = false;
+#endif
+
+}  // namespace
+
+LossHead::LossHead(Parameter* weight, int64_t valid_vocab, const kernels::Gemm& gemm, int64_t chunk_rows)
+    : weight_(weight), valid_vocab_(valid_vocab), gemm_(&gemm), chunk_rows_(chunk_rows) {
+  PHALANX_CHECK(weight != nullptr, "the head needs its weight");
+}
+
+Tensor LossHead::forward(const Tensor& x_TH, const Batch& batch, Side&, Stash& stash) {
+  if (stash.is_null() || !batch.loss_weight.defined()) {
+    return kernels::linear_cross_entropy(x_TH, weight_->full(), batch.labels, /*loss_weight=*/{},
+                                         /*dweight=*/nullptr, valid_vocab_, *gemm_, chunk_rows_)
+        .nll;
+  }
+  GradSlot slot{weight_->main_grad, weight_->has_grad ? 1.0 : 0.0};
+  kernels::LinearCrossEntropy result =
+      kernels::linear_cross_entropy(x_TH, weight_->full(), batch.labels, batch.loss_weight,
+                                    weight_->trainable ? &slot : nullptr, valid_vocab_, *gemm_, chunk_rows_);
+  if (weight_->trainable) weight_->has_grad = true;
+  stash.push(std::move(result.dx), "head input gradient");
+  return result.nll;
+}
+
+Tensor LossHead::backward(const Tensor& dy_T, const Batch& batch, Side&, Stash& stash, WeightGrads& grads) {
+  PHALANX_CHECK(batch.loss_weight.defined(), "backward of the head without row weights");
+  PHALANX_CHECK(dy_T.sizes() == batch.loss_weight.sizes(), "the head's dy is the batch's loss_weight");
+  if (kCompareValues) {
+    PHALANX_CHECK(at::equal(dy_T, batch.loss_weight), "the head's dy is the batch's loss_weight");
+  }
+  if (weight_->trainable && grads.on_applied) grads.on_applied(*weight_);
+  return stash.pop();
+}
+
+Tensor LossHead::step(const Tensor& x_TH, const Batch&, Side&, Cache&) {
+  return kernels::head_logits(x_TH, weight_->full(), valid_vocab_, *gemm_);
+}
+
+}  // namespace phalanx::nn

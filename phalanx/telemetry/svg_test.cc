@@ -1,0 +1,2 @@
+#include "phalanx/telemetry/svg.h"
+#include <gtest/gtest.h>

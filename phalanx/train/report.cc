@@ -1,0 +1,104 @@
+#include "phalanx/train/report.h"
+
+#include <ATen/ATen.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "phalanx/base/clock.h"
+#include "phalanx/base/log.h"
+#include "phalanx/telemetry/flops.h"
+#include "phalanx/telemetry/svg.h"
+
+namespace phalanx {
+namespace {
+
+GptFlopsShape flops_shape(const ModelConfig& m) {
+  return {.layers = m.num_layers,
+          .hidden = m.hidden_size,
+          .mlp_hidden = m.ffn_hidden_size,
+          .vocab = m.padded_vocab_size(),
+          .heads = m.num_attention_heads,
+          .kv_groups = m.num_query_groups,
+          .head_dim = m.kv_channels,
+          .gated_mlp = is_gated(m.activation)};
+}
+
+void to_stderr(std::string_view text) {
+  const ssize_t ignored = ::write(STDERR_FILENO, text.data(), text.size());
+  (void)ignored;
+}
+
+}  // namespace
+
+double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device) {
+  constexpr int64_t n = 768;
+  const auto options = at::TensorOptions(dtype).device(device);
+  const Tensor a = at::ones({n, n}, options);
+  Tensor c = at::empty({n, n}, options);
+  double best = 1e9;
+  for (int i = 0; i < 6; ++i) {
+    const double before = monotonic_seconds();
+    gemm(a, a, c, 0.0);
+    c[0][0].item<double>();  // waits for a device that runs asynchronously
+    best = std::min(best, monotonic_seconds() - before);
+  }
+  return 2.0 * n * n * n / best;
+}
+
+RunReport::RunReport(const RunConfig& config, int64_t first_step, int64_t total_steps, double peak_flops)
+    : config_(config),
+      peak_flops_(peak_flops),
+      metrics_(config.runtime.run_dir + "/metrics.jsonl"),
+      board_(config.log.tensorboard_dir,
+             {.first_step = first_step > 1 ? std::optional<int64_t>(first_step) : std::nullopt, .wall_clock = {}}),
+      line_({.total_steps = total_steps,
+             .first_step = first_step,
+             .log_interval = config.log.interval,
+             .terminal = stderr_terminal()},
+            to_stderr, monotonic_seconds) {}
+
+void RunReport::step(StepMetrics& metrics, int64_t samples) {
+  const double flops = gpt_flops(flops_shape(config_.model), samples, config_.model.seq_length);
+  metrics.tokens_per_s = metrics.seconds > 0 ? static_cast<double>(metrics.tokens) / metrics.seconds : 0;
+  metrics.tflops = tflops_per_device(flops, metrics.seconds, 1);
+  metrics.mfu = mfu(flops, metrics.seconds, 1, peak_flops_);
+  metrics_.append(metrics);
+  board_.metrics(metrics);
+  line_.update(metrics);
+  if (line_.log_due(metrics.step) || metrics.valid_loss) {
+    line_.clear();
+    log_info(line_.log_line(metrics));
+  }
+}
+
+void RunReport::say(const std::string& text) {
+  line_.clear();
+  log_warning(text);
+}
+
+void RunReport::finish() {
+  line_.finish();
+  metrics_.close();
+  board_.close();
+}
+
+void RunReport::plot(const std::string& run_dir, const std::vector<std::pair<double, std::string>>& references) {
+  PlotSeries train{.name = "train", .x = {}, .y = {}, .smoothing = 0.9};
+  PlotSeries valid{.name = "validation", .x = {}, .y = {}};
+  for (const StepMetrics& m : read_metrics(run_dir + "/metrics.jsonl")) {
+    train.x.push_back(static_cast<double>(m.step));
+    train.y.push_back(m.loss);
+    if (m.valid_loss) {
+      valid.x.push_back(static_cast<double>(m.step));
+      valid.y.push_back(*m.valid_loss);
+    }
+  }
+  LinePlot plot{.title = "Loss", .subtitle = "", .x_label = "step", .y_label = "nats per token"};
+  plot.series.push_back(std::move(train));
+  if (!valid.x.empty()) plot.series.push_back(std::move(valid));
+  for (const auto& [value, label] : references) plot.references.push_back({value, label});
+  write_svg(run_dir + "/loss.svg", plot);
+}
+
+}  // namespace phalanx

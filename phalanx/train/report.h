@@ -1,0 +1,44 @@
+// File: phalanx/train/report.h
+//
+// Purpose: where a step's numbers go: metrics.jsonl, TensorBoard, the progress line, the loss plot.
+// Contract: owns rates: tokens/s, TFLOP/s (Megatron's formula) and MFU against the matrix-product rate measured on this
+//   machine when the run starts. Everything lands in the run folder; stderr gets the lines.
+// Units: see telemetry/metrics.h.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "phalanx/telemetry/metrics.h"
+#include "phalanx/telemetry/progress.h"
+#include "phalanx/telemetry/tensorboard.h"
+#include "phalanx/train/run_config.h"
+
+namespace phalanx {
+
+// FLOP/s of a square product in the run's dtype on this device: best of a few, about a tenth of a second.
+double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device);
+
+class RunReport {
+ public:
+  RunReport(const RunConfig& config, int64_t first_step, int64_t total_steps, double peak_flops);
+
+  // Fills the rates from `seconds` and writes the record everywhere.
+  void step(StepMetrics& metrics, int64_t samples);
+  // A line for the log that does not tear the progress line.
+  void say(const std::string& text);
+  void finish();
+
+  // Draws RUN_DIR/loss.svg from metrics.jsonl.
+  static void plot(const std::string& run_dir, const std::vector<std::pair<double, std::string>>& references);
+
+ private:
+  const RunConfig& config_;
+  double peak_flops_;
+  MetricsWriter metrics_;
+  TensorBoardWriter board_;
+  ProgressLine line_;
+};
+
+}  // namespace phalanx

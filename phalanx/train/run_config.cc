@@ -1,0 +1,122 @@
+#include "phalanx/train/run_config.h"
+
+#include <algorithm>
+#include <array>
+
+#include "phalanx/base/error.h"
+
+namespace phalanx {
+namespace {
+
+// Collects every violation, so that a user mends a config in one go.
+class Violations {
+ public:
+  void require(bool holds, const std::string& text) {
+    if (!holds) text_ += (text_.empty() ? "" : "; ") + text;
+  }
+  void throw_if_any() const {
+    if (text_.empty()) return;
+    throw Error(ErrorKind::kBadInput, {.where = "run", .needed = text_, .fix = "change these settings"});
+  }
+
+ private:
+  std::string text_;
+};
+
+void check_layout(const ParallelConfig& p, Violations& v) {
+  const auto one_rank = [&v](int64_t size, const char* key) {
+    v.require(size <= 1, std::string(key) + " is " + std::to_string(size) +
+                             ", but this version runs a world of one rank: leave it at 1");
+  };
+  one_rank(p.tensor, "parallel.tensor");
+  one_rank(p.pipeline, "parallel.pipeline");
+  one_rank(p.chunks, "parallel.chunks");
+  one_rank(p.context, "parallel.context");
+  one_rank(p.data, "parallel.data");
+  one_rank(p.world_size, "parallel.world_size");
+  v.require(p.zero_stage == 0, "parallel.zero_stage needs data-parallel ranks: leave it at 0");
+}
+
+void check_train(const TrainConfig& t, Violations& v) {
+  v.require(t.micro_batch_size > 0, "train.micro_batch_size must be positive");
+  v.require(t.train_iters >= 0 && t.train_samples >= 0, "train.train_iters and train_samples must be at least 0");
+  v.require(t.train_iters == 0 || t.train_samples == 0, "give one of train.train_iters and train.train_samples");
+  v.require(t.train_iters > 0 || t.train_samples > 0 || t.skip_train, "train.train_iters or train_samples must be given");
+  v.require(t.train_samples == 0 || t.rampup_batch_size.empty() || t.rampup_batch_size.size() == 3,
+            "train.rampup_batch_size is start,increment,samples");
+  v.require(t.rampup_batch_size.empty() || t.train_samples > 0,
+            "train.rampup_batch_size needs train.train_samples instead of train_iters, as the steps vary in size");
+  v.require(!t.eval_interval || *t.eval_interval > 0, "train.eval_interval must be positive or none");
+  v.require(t.eval_iters >= 0, "train.eval_iters must be at least 0");
+  v.require(t.recompute_num_layers > 0, "train.recompute_num_layers must be positive");
+  v.require(t.dtype != DtypeKind::kFp16, "train.dtype fp16 is not supported yet: use bf16");
+  for (const std::string& module : t.recompute_modules) {
+    const std::array known = {"core_attn", "layernorm", "mlp_act"};
+    v.require(std::find(known.begin(), known.end(), module) != known.end(),
+              "train.recompute_modules has '" + module + "'; known: core_attn, layernorm, mlp_act");
+  }
+}
+
+void check_data(const DataConfig& d, Violations& v) {
+  const bool blend = !d.data_path.empty();
+  const bool per_split = !d.train_data_path.empty() || !d.valid_data_path.empty() || !d.test_data_path.empty();
+  v.require(d.mock_data || blend || per_split, "data.data_path (--data-path PREFIX) or --mock-data must be given");
+  v.require(!(blend && per_split), "give data.data_path or the per-split paths, not both");
+  v.require(d.mock_mask_fraction >= 0 && d.mock_mask_fraction < 1, "data.mock_mask_fraction must lie in [0, 1)");
+}
+
+}  // namespace
+
+std::span<const EnumName<DtypeKind>> enum_names(DtypeKind) {
+  using E = EnumName<DtypeKind>;
+  static constexpr std::array names = {E{DtypeKind::kFp64, "fp64"}, E{DtypeKind::kFp32, "fp32"},
+                                       E{DtypeKind::kBf16, "bf16"}, E{DtypeKind::kFp16, "fp16"}};
+  return names;
+}
+
+std::span<const EnumName<DeviceKind>> enum_names(DeviceKind) {
+  using E = EnumName<DeviceKind>;
+  static constexpr std::array names = {E{DeviceKind::kCpu, "cpu"}, E{DeviceKind::kCuda, "cuda"}};
+  return names;
+}
+
+at::ScalarType scalar_type(DtypeKind dtype) {
+  switch (dtype) {
+    case DtypeKind::kFp64: return at::kDouble;
+    case DtypeKind::kFp32: return at::kFloat;
+    case DtypeKind::kBf16: return at::kBFloat16;
+    case DtypeKind::kFp16: return at::kHalf;
+  }
+  return at::kFloat;
+}
+
+ConfigTree make_config_tree(RunConfig& config) {
+  ConfigTree tree;
+  tree.add_section("model", config.model);
+  tree.add_section("parallel", config.parallel);
+  tree.add_section("train", config.train);
+  tree.add_section("optim", config.optim);
+  tree.add_section("data", config.data);
+  tree.add_section("checkpoint", config.checkpoint);
+  tree.add_section("log", config.log);
+  tree.add_section("runtime", config.runtime);
+  return tree;
+}
+
+void resolve_run(RunConfig& config) {
+  Violations violations;
+  check_layout(config.parallel, violations);
+  check_train(config.train, violations);
+  check_data(config.data, violations);
+  violations.require(config.log.interval > 0, "log.interval must be positive");
+  violations.require(config.runtime.threads >= 0, "runtime.threads must be at least 0");
+  violations.throw_if_any();
+  if (config.train.global_batch_size == 0) config.train.global_batch_size = config.train.micro_batch_size;
+  if (config.checkpoint.save.empty()) config.checkpoint.save = config.runtime.run_dir + "/checkpoints";
+  if (config.log.tensorboard_dir.empty()) config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
+  finalize(config.model);
+  validate(config.model);
+  validate(config.optim);
+}
+
+}  // namespace phalanx

@@ -1,0 +1,129 @@
+#include "phalanx/train/train_checkpoint.h"
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+
+#include "phalanx/base/error.h"
+#include "phalanx/base/log.h"
+#include "phalanx/checkpoint/checkpoint.h"
+#include "phalanx/checkpoint/model_state.h"
+#include "phalanx/config/config_json.h"
+
+namespace phalanx {
+namespace {
+
+Json config_to_json(const RunConfig& config) {
+  RunConfig copy = config;
+  return to_json(make_config_tree(copy));
+}
+
+// Fields of the model section that change the function of the tokens, with both values.
+void check_same_model(const RunConfig& config, const Json& stored_config, const std::string& folder) {
+  const Json ours = config_to_json(config)["model"];
+  const Json theirs = stored_config.at("model");
+  std::string differences;
+  for (const auto& [key, value] : ours.items()) {
+    // These may change between a checkpoint and its use.
+    if (key == "seq_length" || key == "hidden_dropout" || key == "attention_dropout" || key == "init_std") continue;
+    if (theirs.contains(key) && theirs.at(key) != value) {
+      differences += (differences.empty() ? "" : ", ") + key + " " + theirs.at(key).dump() + " (here " + value.dump() + ")";
+    }
+  }
+  if (differences.empty()) return;
+  throw Error(ErrorKind::kBadInput, {.where = folder,
+                                     .got = "a checkpoint with another model: " + differences,
+                                     .needed = "the same [model] section",
+                                     .fix = "use the config of that run, or another run folder (--run-dir)"});
+}
+
+void apply_retention(const RunConfig& config, int64_t newest) {
+  if (!config.checkpoint.save_retain_interval) return;
+  for (const int64_t step : complete_steps(config.checkpoint.save)) {
+    if (step == newest || step % *config.checkpoint.save_retain_interval == 0) continue;
+    std::error_code ignored;
+    std::filesystem::remove_all(step_folder(config.checkpoint.save, step), ignored);
+  }
+}
+
+}  // namespace
+
+void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer, const TrainState& state) {
+  Json metadata = {{"kind", "train"},
+                   {"step", state.step},
+                   {"consumed_samples", state.consumed_samples},
+                   {"updates", state.updates},
+                   {"outliers", state.outliers},
+                   {"config", config_to_json(config)}};
+  std::vector<TensorBox> boxes = weight_boxes(model);
+  if (config.checkpoint.save_optim) {
+    for (TensorBox& box : optimizer_boxes(optimizer)) boxes.push_back(std::move(box));
+  }
+  make_directories(config.checkpoint.save);
+  write_checkpoint(step_folder(config.checkpoint.save, state.step), boxes, metadata);
+  apply_retention(config, state.step);
+}
+
+TrainState load_training(const RunConfig& config, const std::string& folder, Model& model, Optimizer& optimizer,
+                         bool with_state) {
+  CheckpointReader reader(folder);
+  const Json& metadata = reader.metadata();
+  check_same_model(config, json_get<Json>(metadata, "config", folder), folder);
+  load_weights(reader, model);
+  const bool has_optimizer = with_state && config.checkpoint.load_optim;
+  if (has_optimizer) {
+    load_optimizer(reader, optimizer);
+  } else {
+    optimizer.weights_changed();
+  }
+  TrainState state;
+  if (!with_state) return state;
+  state.step = json_get<int64_t>(metadata, "step", folder);
+  state.consumed_samples = json_get<int64_t>(metadata, "consumed_samples", folder);
+  state.updates = has_optimizer ? json_get<int64_t>(metadata, "updates", folder) : 0;
+  state.outliers = json_get<Json>(metadata, "outliers", folder);
+  return state;
+}
+
+std::string resolve_checkpoint_folder(const std::string& path, std::optional<int64_t> step) {
+  if (path_exists(path + "/" + kManifestFileName)) return path;
+  for (const std::string& base : {path, path + "/checkpoints"}) {
+    const std::optional<int64_t> wanted = step ? step : newest_step(base);
+    if (!wanted) continue;
+    const std::string folder = step_folder(base, *wanted);
+    if (path_exists(folder + "/" + kManifestFileName)) return folder;
+  }
+  throw Error(ErrorKind::kBadInput,
+              {.where = path,
+               .got = step ? "no checkpoint of step " + std::to_string(*step) : "no complete checkpoint",
+               .needed = "a run folder, a checkpoints folder or a step_N folder with a " + std::string(kManifestFileName),
+               .fix = "check the path; an interrupted save leaves no manifest and does not count"});
+}
+
+kernels::Gemm choose_gemm(const RunConfig& config) {
+  if (config.runtime.deterministic) return {};
+  const std::string path =
+      config.runtime.gemm_table.empty() ? config.runtime.run_dir + "/gemm.json" : config.runtime.gemm_table;
+  if (path_exists(path)) return kernels::Gemm::from_json(read_json_file(path), path);
+  const ModelConfig& m = config.model;
+  const auto options = at::TensorOptions(scalar_type(config.train.dtype));
+  const int64_t rows = config.train.micro_batch_size * m.seq_length;
+  kernels::Gemm gemm;
+  const int64_t qkv = (m.num_attention_heads + 2 * m.num_query_groups) * m.kv_channels;
+  const int64_t up = m.ffn_hidden_size * (is_gated(m.activation) ? 2 : 1);
+  const std::vector<std::pair<int64_t, int64_t>> linears = {
+      {qkv, m.hidden_size}, {m.hidden_size, m.num_attention_heads * m.kv_channels}, {up, m.hidden_size},
+      {m.hidden_size, m.ffn_hidden_size}};
+  for (const auto& [out, in] : linears) {
+    const Tensor x = at::ones({rows, in}, options), w = at::ones({out, in}, options), dy = at::ones({rows, out}, options);
+    Tensor y = at::empty({rows, out}, options), dx = at::empty({rows, in}, options), dw = at::empty({out, in}, options);
+    gemm.measure(x, w.t(), y);
+    gemm.measure(dy, w, dx);
+    gemm.measure(dy.t(), x, dw);
+  }
+  make_directories(config.runtime.run_dir);
+  write_file_atomic(path, gemm.to_json().dump(1) + "\n");
+  return gemm;
+}
+
+}  // namespace phalanx

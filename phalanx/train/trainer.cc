@@ -1,0 +1,227 @@
+#include "phalanx/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <numbers>
+#include <numeric>
+#include <thread>
+
+#include "phalanx/base/clock.h"
+#include "phalanx/base/error.h"
+#include "phalanx/base/log.h"
+#include "phalanx/checkpoint/checkpoint.h"
+#include "phalanx/config/config_json.h"
+#include "phalanx/train/interrupt.h"
+#include "phalanx/train/train_checkpoint.h"
+
+namespace phalanx {
+namespace {
+
+// With *_iters the number of samples is fixed; ramp-up runs are given in samples.
+int64_t total_samples(const RunConfig& c) {
+  return c.train.train_samples > 0 ? c.train.train_samples : c.train.train_iters * c.train.global_batch_size;
+}
+
+// Megatron's rule: room for every evaluation of the run, and the one at its end.
+int64_t valid_samples(const RunConfig& c) {
+  if (!c.train.eval_interval && !c.train.skip_train) return 0;
+  const int64_t steps = total_samples(c) / c.train.global_batch_size;
+  const int64_t evaluations = c.train.eval_interval ? steps / *c.train.eval_interval + 1 : 1;
+  return evaluations * c.train.eval_iters * c.train.global_batch_size;
+}
+
+SampleSourceOptions source_options(const RunConfig& c, int64_t num_samples) {
+  return {.seq_length = c.model.seq_length,
+          .vocab_size = c.model.vocab_size,
+          .seed = static_cast<uint64_t>(c.train.seed),
+          .num_samples = num_samples};
+}
+
+ModelOptions model_options(const RunConfig& c) {
+  return {.device = c.runtime.device == DeviceKind::kCuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU),
+          .dtype = scalar_type(c.train.dtype),
+          .seed = static_cast<uint64_t>(c.train.seed),
+          .recompute = {.mode = c.train.recompute,
+                        .method = c.train.recompute_method,
+                        .num_layers = c.train.recompute_num_layers}};
+}
+
+}  // namespace
+
+std::string resume_hint(const RunConfig& config) {
+  return "to go on: phalanx train " + config.runtime.run_dir + "/config.toml";
+}
+
+Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
+    : config_(std::move(config)),
+      tokenizer_(std::move(tokenizer)),
+      tensor_group_(comm::make_self_group("tp")),
+      schedule_(config_.optim, total_samples(config_), config_.train.global_batch_size),
+      batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size, config_.train.micro_batch_size) {
+  const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
+  at::set_num_threads(static_cast<int>(config_.runtime.threads > 0 ? config_.runtime.threads : cores));
+  train_ = make_sample_source(config_.data, SplitPart::kTrain, source_options(config_, total_samples(config_)));
+  const int64_t needed = valid_samples(config_);
+  if (needed > 0) valid_ = make_sample_source(config_.data, SplitPart::kValid, source_options(config_, needed));
+  if (tokenizer_) {
+    token_bytes_ = token_byte_counts(*tokenizer_);
+    rules_.eod = tokenizer_->eod().value_or(-1);
+  }
+  rules_.mask_loss = config_.train.eod_mask_loss;
+  rules_.reset_positions = config_.train.reset_position_ids;
+  rules_.reset_attention = config_.train.reset_attention_mask;
+  gemm_ = choose_gemm(config_);
+  model_ = std::make_unique<Model>(config_.model, model_options(config_), gemm_, *tensor_group_);
+  optimizer_ = std::make_unique<Optimizer>(model_->parameters(), config_.optim, accumulator_of(model_->dtype()));
+}
+
+Trainer::~Trainer() = default;
+
+bool Trainer::done() const { return progress_.consumed_samples >= total_samples(config_); }
+
+std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first, int64_t count) const {
+  return build_micro_batches(source, first, count, config_.train.micro_batch_size, config_.model.seq_length, rules_);
+}
+
+void Trainer::check_finite(const StepOutcome& outcome) const {
+  if (!config_.train.check_for_nan || (std::isfinite(outcome.loss) && std::isfinite(outcome.grad_norm))) return;
+  const std::optional<int64_t> newest = newest_step(config_.checkpoint.save);
+  throw Error(ErrorKind::kNumeric,
+              {.where = "step " + std::to_string(progress_.step + 1),
+               .got = fmt::format("loss {} and gradient norm {}", outcome.loss, outcome.grad_norm),
+               .needed = "finite numbers",
+               .fix = (newest ? "start again from step " + std::to_string(*newest) + " (kept) with "
+                              : std::string("start again with ")) +
+                      "a lower optim.lr, a longer warm-up, or train.iterations_to_skip=" +
+                      std::to_string(progress_.step + 1)});
+}
+
+void Trainer::one_step(StepMetrics& metrics) {
+  const int64_t step = progress_.step + 1;
+  const int64_t left = total_samples(config_) - progress_.consumed_samples;
+  const int64_t samples = std::min(left, batch_size_.at(progress_.consumed_samples));
+  const auto& skip = config_.train.iterations_to_skip;
+  StepContext context;
+  context.step = step;
+  context.seed = static_cast<uint64_t>(config_.train.seed);
+  context.lr = schedule_.at(progress_.consumed_samples);
+  context.update = std::find(skip.begin(), skip.end(), step) == skip.end();
+  const StepOutcome outcome =
+      run_train_step(*model_, *optimizer_, micro_batches(*train_, progress_.consumed_samples, samples), context);
+  if (context.update) check_finite(outcome);
+  progress_.step = step;
+  progress_.consumed_samples += samples;
+  metrics.step = step;
+  metrics.loss = outcome.loss;
+  metrics.grad_norm = outcome.grad_norm;
+  metrics.lr = context.lr;
+  metrics.tokens = outcome.tokens;
+  metrics.stash_bytes = outcome.stash_bytes;
+  metrics.consumed_samples = progress_.consumed_samples;
+  if (!outcome.applied) metrics.skipped = true;
+  const OutlierVerdict verdict = outliers_.observe(step, outcome.loss, outcome.grad_norm);
+  if (!verdict.ok()) report_->say(verdict.message);
+}
+
+void Trainer::evaluate(StepMetrics& metrics) {
+  if (!valid_) return;
+  EvalSum total;
+  double bytes = 0;
+  // Every evaluation sees the same first samples of the split, so that its curve is comparable with itself.
+  const int64_t count = std::min(config_.train.eval_iters * config_.train.global_batch_size, valid_->num_samples());
+  for (int64_t first = 0; first < count; first += config_.train.micro_batch_size) {
+    const auto batches = micro_batches(*valid_, first, std::min(config_.train.micro_batch_size, count - first));
+    const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step});
+    total.nll += sum.nll;
+    total.counted += sum.counted;
+    for (const HostBatch& host : batches) {
+      for (size_t i = 0; i < host.labels.size() && !token_bytes_.empty(); ++i) {
+        if (host.label_mask[i] != 0) bytes += static_cast<double>(token_bytes_.at(static_cast<size_t>(host.labels[i])));
+      }
+    }
+  }
+  if (total.counted == 0) return;
+  metrics.valid_loss = total.nll / static_cast<double>(total.counted);
+  if (bytes > 0) metrics.valid_bpb = total.nll / std::numbers::ln2 / bytes;
+}
+
+void Trainer::save() {
+  if (saved_step_ == progress_.step) return;
+  TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(), outliers_.to_json()};
+  save_training(config_, *model_, *optimizer_, state);
+  saved_step_ = progress_.step;
+}
+
+void Trainer::load_folder(const std::string& folder, bool own_run) {
+  const bool with_state = own_run || !config_.checkpoint.finetune;
+  const TrainState state = load_training(config_, folder, *model_, *optimizer_, with_state);
+  if (!with_state) return;
+  progress_ = {state.step, state.consumed_samples};
+  optimizer_->set_updates(state.updates);
+  outliers_.from_json(state.outliers, folder);
+  if (own_run) saved_step_ = state.step;
+  log_info(fmt::format("resumed from {} at step {}", folder, state.step));
+}
+
+void Trainer::load() {
+  if (const auto step = config_.checkpoint.load_step ? config_.checkpoint.load_step
+                                                      : newest_step(config_.checkpoint.save);
+      step && (path_exists(step_folder(config_.checkpoint.save, *step)) || config_.checkpoint.load.empty())) {
+    load_folder(step_folder(config_.checkpoint.save, *step), /*own_run=*/true);
+    return;
+  }
+  if (config_.checkpoint.load.empty()) return;
+  load_folder(resolve_checkpoint_folder(config_.checkpoint.load, config_.checkpoint.load_step), /*own_run=*/false);
+}
+
+bool Trainer::leave_now(double started) {
+  const auto& t = config_.train;
+  if (t.exit_interval && progress_.step % *t.exit_interval == 0) return true;
+  return t.exit_duration_minutes && monotonic_seconds() - started > 60.0 * *t.exit_duration_minutes;
+}
+
+TrainSummary Trainer::run() {
+  const double started = monotonic_seconds();
+  load();
+  const double peak = measure_gemm_flops(gemm_, model_->dtype(), model_->device());
+  const int64_t steps_left =
+      (total_samples(config_) - progress_.consumed_samples + config_.train.global_batch_size - 1) /
+      config_.train.global_batch_size;
+  report_ = std::make_unique<RunReport>(config_, progress_.step + 1, progress_.step + steps_left, peak);
+  const InterruptGuard interrupt;
+  TrainSummary summary;
+  bool leave = false;
+  while (!done() && !leave && !config_.train.skip_train) {
+    StepMetrics metrics;
+    const double before = monotonic_seconds();
+    const int64_t consumed = progress_.consumed_samples;
+    one_step(metrics);
+    metrics.seconds = monotonic_seconds() - before;
+    const auto& t = config_.train;
+    if (t.eval_interval && (progress_.step % *t.eval_interval == 0 || done())) evaluate(metrics);
+    report_->step(metrics, progress_.consumed_samples - consumed);
+    summary.last_loss = metrics.loss;
+    if (metrics.valid_loss) summary.valid_loss = metrics.valid_loss;
+    if (metrics.valid_bpb) summary.valid_bpb = metrics.valid_bpb;
+    leave = interrupt.signal() != 0 || leave_now(started);
+    const auto& every = config_.checkpoint.save_interval;
+    if (leave || done() || (every && progress_.step % *every == 0)) save();
+  }
+  if (config_.train.skip_train) {
+    StepMetrics metrics;
+    evaluate(metrics);
+    summary.valid_loss = metrics.valid_loss;
+    summary.valid_bpb = metrics.valid_bpb;
+  }
+  report_->finish();
+  summary.progress = progress_;
+  summary.finished = done();
+  if (!summary.finished && !config_.train.skip_train) {
+    log_info(fmt::format("stopped after step {} and saved it; {}", progress_.step, resume_hint(config_)));
+  }
+  return summary;
+}
+
+}  // namespace phalanx

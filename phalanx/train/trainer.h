@@ -1,0 +1,81 @@
+// File: phalanx/train/trainer.h
+//
+// Purpose: the loop: data -> step -> log -> save. Owns everything a run on one rank needs.
+// Contract: run() resumes from the newest complete checkpoint of the run folder, trains to the end, evaluates and saves
+//   on the way, and leaves on SIGINT or SIGTERM after the current step with a checkpoint and a line that says how to
+//   resume. A resumed run continues the uninterrupted metrics bit for bit (time fields aside). The learning rate of a
+//   step is the schedule's at the samples consumed before it. Steps count from 1.
+// Errors: Error(kNumeric) for a loss or norm that is not finite (earlier checkpoints stay); Error(kIo) for the disk.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "phalanx/model/model.h"
+#include "phalanx/optim/lr_schedule.h"
+#include "phalanx/optim/optimizer.h"
+#include "phalanx/telemetry/outliers.h"
+#include "phalanx/tokenizer/tokenizer.h"
+#include "phalanx/train/batch_size.h"
+#include "phalanx/train/report.h"
+#include "phalanx/train/run_config.h"
+#include "phalanx/train/sample_source.h"
+
+namespace phalanx {
+
+// Where a run stands; everything else follows from the config.
+struct Progress {
+  int64_t step = 0;  // finished steps
+  int64_t consumed_samples = 0;
+};
+
+struct TrainSummary {
+  Progress progress;
+  double last_loss = 0;
+  std::optional<double> valid_loss;
+  std::optional<double> valid_bpb;
+  bool finished = false;  // false: left early (signal, exit_interval, duration)
+};
+
+class Trainer {
+ public:
+  // `config` is resolved. `tokenizer` may be null (mock data): then no bits per byte.
+  Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer);
+  ~Trainer();
+
+  TrainSummary run();
+
+ private:
+  void load();
+  void load_folder(const std::string& folder, bool own_run);
+  void save();
+  void one_step(StepMetrics& metrics);
+  void evaluate(StepMetrics& metrics);
+  void check_finite(const StepOutcome& outcome) const;
+  bool leave_now(double started);
+  bool done() const;
+  std::vector<HostBatch> micro_batches(const SampleSource& source, int64_t first, int64_t count) const;
+
+  RunConfig config_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<int64_t> token_bytes_;  // bytes of each token's text, for bits per byte
+  kernels::Gemm gemm_;
+  std::unique_ptr<comm::Group> tensor_group_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<SampleSource> train_;
+  std::unique_ptr<SampleSource> valid_;
+  LrSchedule schedule_;
+  BatchSize batch_size_;
+  DocumentRules rules_;
+  OutlierDetector outliers_;
+  Progress progress_;
+  int64_t saved_step_ = -1;
+  std::unique_ptr<RunReport> report_;
+};
+
+// What SIGINT users read: the command that goes on.
+std::string resume_hint(const RunConfig& config);
+
+}  // namespace phalanx
