@@ -1,5 +1,6 @@
 # Warnings, ccache, mold, sanitizers, third-party packages of the distribution.
-add_compile_options(-Wall -Wextra -Wno-missing-field-initializers -Werror -ffp-contract=off)
+# restrict and stringop-overflow: g++ 12 warns wrongly inside the standard library.
+add_compile_options(-fPIC -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict -Wno-stringop-overflow -Werror -ffp-contract=off)
 
 find_program(PHALANX_CCACHE ccache)
 if(PHALANX_CCACHE)

@@ -51,7 +51,7 @@ void apply_preset(ConfigTree& tree, const std::string& name) {
   source.add_section("model", values);
   for (const ConfigField& field : source.sections()[0].fields) {
     const std::string key = "model." + std::string(field.ref.name());
-    tree.set_text(key, field.ref.text(), Origin::kRecipe, {ErrorKind::kUsage, "--preset " + name});
+    tree.set_text(key, field.ref.text(), Origin::kRecipe, {"--preset " + name, ErrorKind::kUsage});
   }
 }
 
@@ -86,7 +86,7 @@ std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tre
   apply_flags(tree, flags, has_file || flags.has("--preset"));
   for (const std::string& note : flags.notes) log_info(note);
   std::unique_ptr<Tokenizer> tokenizer;
-  if (!config.data.tokenizer_type.empty()) tokenizer = make_tokenizer(tokenizer_options(config.data, config.model.vocab_size));
+  if (!config.data.tokenizer_type.empty()) tokenizer = make_tokenizer(tokenizer_options(config));
   fill_vocabulary(config, tokenizer.get());
   resolve_run(config);
   return tokenizer;
@@ -126,10 +126,7 @@ int run_train(const Arguments& args) {
   }
   std::unique_ptr<Tokenizer> tokenizer = read_config(flags, tree, config);
   set_log_level(config.log.level);
-  for (const char* line = nullptr; const std::string& row : split_lines(config_table(tree, ConfigScope::kChanged))) {
-    (void)line;
-    log_info(row);
-  }
+  log_info("the run:\n" + config_table(tree, ConfigScope::kChanged));
   make_directories(config.runtime.run_dir);
   write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
   Trainer trainer(config, std::move(tokenizer));

@@ -65,7 +65,6 @@ Json write_gpt2(const ModelConfig& c) {
   json["model_type"] = "gpt2";
   json["vocab_size"] = c.vocab_size;
   json["n_positions"] = c.max_position_embeddings;
-  json["n_ctx"] = c.max_position_embeddings;
   json["n_embd"] = c.hidden_size;
   json["n_layer"] = c.num_layers;
   json["n_head"] = c.num_attention_heads;

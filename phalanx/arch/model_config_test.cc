@@ -70,7 +70,8 @@ TEST(ModelConfig, FinalizeKeepsWhatIsGiven) {
 
 // Megatron's int(8 h / 3 / 64) * 64.
 TEST(ModelConfig, GatedWidthIsTwoThirdsInMultiplesOf64) {
-  for (const auto& [hidden, ffn] : {std::pair<int64_t, int64_t>{4096, 10880}, {48, 128}, {768, 2048}, {1000, 2624}}) {
+  for (const auto& [hidden, ffn] :
+       {std::pair<int64_t, int64_t>{4096, 10880}, {48, 128}, {768, 2048}, {1000, 2624}}) {
     ModelConfig c = small();
     c.hidden_size = hidden;
     c.activation = ActivationKind::kSwiglu;
@@ -103,9 +104,10 @@ TEST(ModelConfig, OddPatternsAreValidAndCountPairs) {
 }
 
 TEST(ModelConfig, OneMistakeReadsAsOneSentence) {
-  EXPECT_EQ(refused([](ModelConfig& c) { c.num_query_groups = 3; }),
-            "model.num_query_groups: got 3 groups for 4 heads; needed a divisor of num_attention_heads. Fix: use 0 "
-            "for one group a head");
+  EXPECT_EQ(
+      refused([](ModelConfig& c) { c.num_query_groups = 3; }),
+      "model.num_query_groups: got 3 groups for 4 heads; needed a divisor of num_attention_heads. Fix: use 0 "
+      "for one group a head");
 }
 
 TEST(ModelConfig, AllMistakesAreInOneReport) {
@@ -118,7 +120,8 @@ TEST(ModelConfig, AllMistakesAreInOneReport) {
   EXPECT_EQ(message,
             "model: got 4 problems:\n"
             "  model.vocab_size: got 0; needed 1 to 2147483648. Fix: set vocab_size, or name a tokenizer\n"
-            "  model.num_attention_heads: got 5 heads for hidden_size 48; needed a divisor of hidden_size. Fix: change "
+            "  model.num_attention_heads: got 5 heads for hidden_size 48; needed a divisor of hidden_size. "
+            "Fix: change "
             "one of them, or set kv_channels (the size of a head)\n"
             "  model.norm_epsilon: got 0; needed a finite number above 0. Fix: use 1e-5\n"
             "  model.hidden_dropout: got 1; needed at least 0, less than 1. Fix: use 0 for no dropout");
@@ -135,19 +138,22 @@ TEST(ModelConfig, HeadsNeedNotDivideWhenTheirSizeIsGiven) {
 TEST(ModelConfig, PatternMistakes) {
   EXPECT_THAT(refused([](ModelConfig& c) { c.pattern = "(*-x2"; }),
               AllOf(HasSubstr("model.pattern: got 'x' at character 4"), HasSubstr("\n    (*-x2\n       ^")));
-  EXPECT_THAT(refused([](ModelConfig& c) { c.pattern = "*-*-*-"; }),
-              HasSubstr("model.num_layers: got 2, but pattern *-*-*- has 3 `*-` pairs; needed the same number"));
+  EXPECT_THAT(
+      refused([](ModelConfig& c) { c.pattern = "*-*-*-"; }),
+      HasSubstr("model.num_layers: got 2, but pattern *-*-*- has 3 `*-` pairs; needed the same number"));
   const auto with = [](const char* pattern) {
     return refused([&](ModelConfig& c) {
       c.num_layers = 0;
       c.pattern = pattern;
     });
   };
-  EXPECT_THAT(with("*-M-M-"), HasSubstr("model.pattern: got layer 2 of kind M (Mamba-2); needed kinds that can be built"));
+  EXPECT_THAT(with("*-M-M-"),
+              HasSubstr("model.pattern: got layer 2 of kind M (Mamba-2); needed kinds that can be built"));
   EXPECT_THAT(with("m"), HasSubstr("kind m (Mamba-1)"));
   EXPECT_THAT(with("*E"), HasSubstr("kind E (experts)"));
   EXPECT_THAT(with("*X"), HasSubstr("kind X (gated cross-attention)"));
-  EXPECT_THAT(refused([](ModelConfig& c) { c.num_layers = 0; }), HasSubstr("model.num_layers: got 0; needed 1 to 32768"));
+  EXPECT_THAT(refused([](ModelConfig& c) { c.num_layers = 0; }),
+              HasSubstr("model.num_layers: got 0; needed 1 to 32768"));
   EXPECT_THAT(refused([](ModelConfig& c) { c.num_layers = -1; }), HasSubstr("model.num_layers: got -1"));
   EXPECT_THAT(refused([](ModelConfig& c) { c.num_layers = 40000; }), HasSubstr("more than 65536 layers"));
 }
@@ -158,7 +164,8 @@ TEST(ModelConfig, SizeMistakesAreReportedOnce) {
   EXPECT_THAT(message, Not(HasSubstr("problems")));
   EXPECT_THAT(refused([](ModelConfig& c) { c.seq_length = 0; }), Not(HasSubstr("problems")));
   EXPECT_THAT(refused([](ModelConfig& c) { c.num_attention_heads = 0; }), Not(HasSubstr("problems")));
-  EXPECT_THAT(refused([](ModelConfig& c) { c.ffn_hidden_size = -1; }), HasSubstr("model.ffn_hidden_size: got -1"));
+  EXPECT_THAT(refused([](ModelConfig& c) { c.ffn_hidden_size = -1; }),
+              HasSubstr("model.ffn_hidden_size: got -1"));
   EXPECT_THAT(refused([](ModelConfig& c) { c.make_vocab_size_divisible_by = 0; }),
               HasSubstr("model.make_vocab_size_divisible_by: got 0"));
   EXPECT_THAT(refused([](ModelConfig& c) { c.window_size = -1; }), HasSubstr("model.window_size: got -1"));
@@ -179,22 +186,25 @@ TEST(ModelConfig, SequencesFitLearnedPositionsOnly) {
 TEST(ModelConfig, RotaryMistakes) {
   const auto rope = [](auto change) { return refused(change, small_rope()); };
   EXPECT_THAT(rope([](ModelConfig& c) { c.rotary_percent = 0.6; }),
-              HasSubstr("model.rotary_percent: got 0.6 of a head of 12, that is 7 rotating channels; needed an even number"));
+              HasSubstr("model.rotary_percent: got 0.6 of a head of 12, that is 7 rotating channels; needed "
+                        "an even number"));
   EXPECT_THAT(rope([](ModelConfig& c) { c.rotary_percent = 0.1; }), HasSubstr("that is 1 rotating channels"));
-  EXPECT_THAT(rope([](ModelConfig& c) { c.rotary_percent = 1.5; }), HasSubstr("model.rotary_percent: got 1.5; needed more than 0"));
+  EXPECT_THAT(rope([](ModelConfig& c) { c.rotary_percent = 1.5; }),
+              HasSubstr("model.rotary_percent: got 1.5; needed more than 0"));
   EXPECT_THAT(rope([](ModelConfig& c) { c.rotary_base = 0.0; }), HasSubstr("model.rotary_base: got 0"));
   EXPECT_THAT(rope([](ModelConfig& c) {
                 c.rope_scaling = RopeScalingKind::kLinear;
                 c.rope_scaling_factor = 0.5;
               }),
               HasSubstr("model.rope_scaling_factor: got 0.5; needed at least 1"));
-  EXPECT_THAT(rope([](ModelConfig& c) {
-                c.rope_scaling = RopeScalingKind::kLlama3;
-                c.rope_high_freq_factor = 1.0;
-                c.rope_original_max_position = 0;
-              }),
-              AllOf(HasSubstr("model.rope_high_freq_factor: got 1; needed more than rope_low_freq_factor (1)"),
-                    HasSubstr("model.rope_original_max_position: got 0")));
+  EXPECT_THAT(
+      rope([](ModelConfig& c) {
+        c.rope_scaling = RopeScalingKind::kLlama3;
+        c.rope_high_freq_factor = 1.0;
+        c.rope_original_max_position = 0;
+      }),
+      AllOf(HasSubstr("model.rope_high_freq_factor: got 1; needed more than rope_low_freq_factor (1)"),
+            HasSubstr("model.rope_original_max_position: got 0")));
   EXPECT_THAT(refused([](ModelConfig& c) { c.rope_scaling = RopeScalingKind::kLinear; }),
               HasSubstr("model.rope_scaling: got a scaling rule without rotary positions"));
   ModelConfig half = small_rope();
@@ -204,17 +214,20 @@ TEST(ModelConfig, RotaryMistakes) {
   EXPECT_NO_THROW(validate(half));
 }
 
-TEST(ModelConfig, NotANumberIsRefusedEverywhere) {
-  const double nan = std::numeric_limits<double>::quiet_NaN();
+TEST(ModelConfig, NotANumberAndInfinityAreRefusedEverywhere) {
   ModelConfig c = small_rope();
   c.rope_scaling = RopeScalingKind::kLlama3;
-  for (double* field : {&c.norm_epsilon, &c.init_std, &c.hidden_dropout, &c.attention_dropout, &c.rotary_base,
-                        &c.rotary_percent, &c.rope_scaling_factor, &c.rope_low_freq_factor, &c.rope_high_freq_factor}) {
+  for (double* field :
+       {&c.norm_epsilon, &c.init_std, &c.hidden_dropout, &c.attention_dropout, &c.rotary_base,
+        &c.rotary_percent, &c.rope_scaling_factor, &c.rope_low_freq_factor, &c.rope_high_freq_factor}) {
     const double kept = *field;
-    *field = nan;
-    ModelConfig broken = c;
-    finalize(broken);
-    EXPECT_THAT(message_of([&] { validate(broken); }), HasSubstr("got nan"));
+    for (const auto& [value, text] : {std::pair{std::numeric_limits<double>::quiet_NaN(), "got nan"},
+                                      {std::numeric_limits<double>::infinity(), "got inf"}}) {
+      *field = value;
+      ModelConfig broken = c;
+      finalize(broken);
+      EXPECT_THAT(message_of([&] { validate(broken); }), HasSubstr(text));
+    }
     *field = kept;
   }
   finalize(c);
@@ -224,9 +237,9 @@ TEST(ModelConfig, NotANumberIsRefusedEverywhere) {
 TEST(ModelConfig, HugeNumbersDoNotOverflow) {
   const int64_t huge = std::numeric_limits<int64_t>::max();
   ModelConfig c = small();
-  for (int64_t* field : {&c.num_layers, &c.hidden_size, &c.num_attention_heads, &c.num_query_groups, &c.kv_channels,
-                         &c.ffn_hidden_size, &c.vocab_size, &c.make_vocab_size_divisible_by, &c.seq_length,
-                         &c.max_position_embeddings, &c.window_size}) {
+  for (int64_t* field : {&c.num_layers, &c.hidden_size, &c.num_attention_heads, &c.num_query_groups,
+                         &c.kv_channels, &c.ffn_hidden_size, &c.vocab_size, &c.make_vocab_size_divisible_by,
+                         &c.seq_length, &c.max_position_embeddings, &c.window_size}) {
     for (const int64_t value : {huge, -huge - 1}) {
       const int64_t kept = *field;
       *field = value;

@@ -10,8 +10,8 @@
 //     layers.i.attention.{q_norm,k_norm}.weight [D]   layers.i.attention.out.{weight [H, A D], bias [H]}
 //     layers.i.mlp.{gate,up}.{weight [F, H], bias [F]}  fused as layers.i.mlp.gate_up.* when gated, else mlp.up.*
 //     layers.i.mlp.down.{weight [H, F], bias [H]}
-// Source: Megatron conventions (megatron.md, appendix B): std 0.02, output projections std / sqrt(2 L), no decay on
-//   biases and norms.
+// Source: Megatron conventions: std 0.02, output projections std / sqrt(2 L), no decay on biases and norms. 2 L is the
+//   number of residual layers, also where a pattern is not made of `*-` pairs: each adds one branch.
 #pragma once
 
 #include <cstdint>

@@ -40,10 +40,14 @@ ModelConfig tiny_llama() {
 
 const char* shard_name(ShardRule rule) {
   switch (rule) {
-    case ShardRule::kReplicated: return "replicated";
-    case ShardRule::kColumn: return "column";
-    case ShardRule::kRow: return "row";
-    case ShardRule::kVocab: return "vocab";
+    case ShardRule::kReplicated:
+      return "replicated";
+    case ShardRule::kColumn:
+      return "column";
+    case ShardRule::kRow:
+      return "row";
+    case ShardRule::kVocab:
+      return "vocab";
   }
   return "?";
 }
@@ -220,7 +224,9 @@ TEST(ParameterTable, Invariants) {
         ASSERT_EQ(part.decay, part.shape.size() == 2) << part.name;
         ASSERT_EQ(part.init == InitKind::kNormal, part.shape.size() == 2) << part.name;
         ASSERT_EQ(part.shape.size(), parameter.parts[0].shape.size());
-        if (part.shape.size() == 2) ASSERT_EQ(part.shape[1], parameter.parts[0].shape[1]);
+        if (part.shape.size() == 2) {
+          ASSERT_EQ(part.shape[1], parameter.parts[0].shape[1]);
+        }
         int64_t size = 1;
         for (const int64_t extent : part.shape) size *= extent;
         elements += size;

@@ -13,12 +13,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-std::string flat(std::string_view text) { return expand(parse_pattern(text)); }
+std::string flat(std::string_view text) {
+  return expand(parse_pattern(text));
+}
 
 TEST(Pattern, OneCharacterIsOneLayer) {
   const Pattern pattern = parse_pattern("*-MmEX");
-  EXPECT_THAT(pattern.layers, ElementsAre(LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2,
-                                          LayerKind::kMamba1, LayerKind::kExperts, LayerKind::kCrossAttention));
+  EXPECT_THAT(pattern.layers,
+              ElementsAre(LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2, LayerKind::kMamba1,
+                          LayerKind::kExperts, LayerKind::kCrossAttention));
   EXPECT_THAT(pattern.stage_begin, ElementsAre(0));
   EXPECT_EQ(pattern.stage_end(0), 6u);
 }
@@ -78,34 +81,43 @@ TEST(Pattern, MistakesAreMarked) {
               HasSubstr("--pattern: got a space at character 3;"));
   EXPECT_THAT(message_of([] { parse_pattern("*-\n"); }), HasSubstr("got white space at character 3;"));
   EXPECT_THAT(message_of([] { parse_pattern("*\xc3\xa9"); }), HasSubstr("got byte 0xc3 at character 2;"));
-  EXPECT_THAT(message_of([] { parse_pattern("*x3"); }), HasSubstr("got 'x' at character 2; needed a repeat count behind"));
-  EXPECT_THAT(message_of([] { parse_pattern("*-)x3"); }), HasSubstr("got ')' without a '(' before it at character 3"));
-  EXPECT_THAT(message_of([] { parse_pattern("*(*-"); }), HasSubstr("got '(' that is never closed at character 2"));
+  EXPECT_THAT(message_of([] { parse_pattern("*x3"); }),
+              HasSubstr("got 'x' at character 2; needed a repeat count behind"));
+  EXPECT_THAT(message_of([] { parse_pattern("*-)x3"); }),
+              HasSubstr("got ')' without a '(' before it at character 3"));
+  EXPECT_THAT(message_of([] { parse_pattern("*(*-"); }),
+              HasSubstr("got '(' that is never closed at character 2"));
   EXPECT_THAT(message_of([] { parse_pattern("()x3"); }), HasSubstr("got an empty group at character 1"));
   EXPECT_THAT(message_of([] { parse_pattern("(*-)"); }), HasSubstr("got no repeat count at character 5"));
   EXPECT_THAT(message_of([] { parse_pattern("(*-)*12"); }), HasSubstr("got no repeat count at character 5"));
-  EXPECT_THAT(message_of([] { parse_pattern("(*-)x"); }), HasSubstr("got 'x' without a number at character 5"));
-  EXPECT_THAT(message_of([] { parse_pattern("(*-)x0"); }), HasSubstr("got a repeat count of 0 at character 6; needed 1 to 65536"));
+  EXPECT_THAT(message_of([] { parse_pattern("(*-)x"); }),
+              HasSubstr("got 'x' without a number at character 5"));
+  EXPECT_THAT(message_of([] { parse_pattern("(*-)x0"); }),
+              HasSubstr("got a repeat count of 0 at character 6; needed 1 to 65536"));
   EXPECT_THAT(message_of([] { parse_pattern(""); }), HasSubstr("got no layer"));
-  EXPECT_THAT(message_of([] { parse_pattern("||"); }), HasSubstr("needed at least one layer, such as (*-)x12"));
+  EXPECT_THAT(message_of([] { parse_pattern("||"); }),
+              HasSubstr("needed at least one layer, such as (*-)x12"));
 }
 
 TEST(Pattern, LongTextIsShownAroundTheMark) {
   const std::string text = std::string(100, '*') + "?" + std::string(100, '-');
   const std::string message = message_of([&] { parse_pattern(text); });
   EXPECT_THAT(message, HasSubstr("at character 101;"));
-  EXPECT_THAT(message, HasSubstr("\n    ..." + std::string(30, '*') + "?" + std::string(29, '-') + "...\n    " +
-                                 std::string(33, ' ') + "^"));
+  EXPECT_THAT(message, HasSubstr("\n    ..." + std::string(30, '*') + "?" + std::string(29, '-') +
+                                 "...\n    " + std::string(33, ' ') + "^"));
 }
 
 TEST(Pattern, HostileTextIsBounded) {
   EXPECT_EQ(parse_pattern("(*)x65536").layers.size(), 65536u);
-  EXPECT_THAT(message_of([] { parse_pattern("(*)x65536*"); }), HasSubstr("more than 65536 layers and stage boundaries"));
-  EXPECT_THAT(message_of([] { parse_pattern("(((*)x60000)x60000)x60000"); }), HasSubstr("more than 65536 layers"));
+  EXPECT_THAT(message_of([] { parse_pattern("(*)x65536*"); }),
+              HasSubstr("more than 65536 layers and stage boundaries"));
+  EXPECT_THAT(message_of([] { parse_pattern("(((*)x60000)x60000)x60000"); }),
+              HasSubstr("more than 65536 layers"));
   EXPECT_THAT(message_of([] { parse_pattern("*(|)x65536"); }), HasSubstr("more than 65536 layers"));
   EXPECT_THAT(message_of([] { parse_pattern("(*)x99999999999999999999999999"); }),
               HasSubstr("a repeat count of 99999999999999999999 at"));
-  EXPECT_THAT(message_of([] { parse_pattern(std::string(100000, '(')); }), HasSubstr("more than 16 groups inside each other"));
+  EXPECT_THAT(message_of([] { parse_pattern(std::string(100000, '(')); }),
+              HasSubstr("more than 16 groups inside each other"));
   std::string deepest = "*";
   for (int i = 0; i < kMaxPatternDepth; ++i) deepest = "(" + deepest + ")x1";
   EXPECT_EQ(flat(deepest), "*");
@@ -117,7 +129,8 @@ TEST(Pattern, KindsHaveNamesAndTwoAreBuilt) {
   EXPECT_EQ(layer_kind_name(LayerKind::kCrossAttention), "gated cross-attention");
   EXPECT_TRUE(is_buildable(LayerKind::kAttention));
   EXPECT_TRUE(is_buildable(LayerKind::kMlp));
-  for (const char kind : std::string_view("MmEX")) EXPECT_FALSE(is_buildable(static_cast<LayerKind>(kind))) << kind;
+  for (const char kind : std::string_view("MmEX"))
+    EXPECT_FALSE(is_buildable(static_cast<LayerKind>(kind))) << kind;
 }
 
 // Any text gives a pattern or an Error; a pattern survives printing in both forms.

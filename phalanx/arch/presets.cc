@@ -70,7 +70,7 @@ constexpr auto kGptSizes = std::to_array<GptSize>({
 
 constexpr auto kLlamaSizes = std::to_array<LlamaSize>({
     // Lightning-AI/litgpt litgpt/config.py (each entry there names its config.json) and pytorch/torchtune
-    // torchtune/models/{llama2,llama3,llama3_1}/_model_builders.py agree on these.
+    // torchtune/models/{llama2,llama3_1}/_model_builders.py agree where they overlap.
     {"llama-2-7b", 32, 4096, 32, 32, 11008, 4096, 32000, 1e-5, 1e4, false},
     {"llama-2-13b", 40, 5120, 40, 40, 13824, 4096, 32000, 1e-5, 1e4, false},
     {"llama-2-70b", 80, 8192, 64, 8, 28672, 4096, 32000, 1e-5, 1e4, false},

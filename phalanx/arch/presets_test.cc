@@ -17,7 +17,9 @@ ModelConfig preset(std::string_view name) {
   return config;
 }
 
-int64_t count(std::string_view name) { return make_parameter_table(preset(name)).num_parameters(); }
+int64_t count(std::string_view name) {
+  return make_parameter_table(preset(name)).num_parameters();
+}
 
 TEST(Presets, EveryNameGivesAValidModel) {
   const std::vector<std::string> names = preset_names();
@@ -68,10 +70,11 @@ struct PublishedSize {
 
 // Equation 2 of the same paper leaves out the final norm (2 h) and nothing else.
 TEST(Presets, TableOneAgreesWithEquationTwo) {
-  const PublishedSize rows[] = {{"megatron-1.7b", 1.7},     {"megatron-3.6b", 3.6},     {"megatron-7.5b", 7.5},
-                                {"megatron-18.4b", 18.4},   {"megatron-39.1b", 39.1},   {"megatron-76.1b", 76.1},
-                                {"megatron-145.6b", 145.6}, {"megatron-310.1b", 310.1}, {"megatron-529.6b", 529.6},
-                                {"megatron-1008b", 1008.0}};
+  const PublishedSize rows[] = {{"megatron-1.7b", 1.7},     {"megatron-3.6b", 3.6},
+                                {"megatron-7.5b", 7.5},     {"megatron-18.4b", 18.4},
+                                {"megatron-39.1b", 39.1},   {"megatron-76.1b", 76.1},
+                                {"megatron-145.6b", 145.6}, {"megatron-310.1b", 310.1},
+                                {"megatron-529.6b", 529.6}, {"megatron-1008b", 1008.0}};
   for (const PublishedSize& row : rows) {
     const ModelConfig c = preset(row.name);
     const int64_t l = c.num_layers;

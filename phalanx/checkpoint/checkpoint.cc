@@ -1,15 +1,14 @@
 #include "phalanx/checkpoint/checkpoint.h"
 
 #include <ATen/ATen.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 
+#include <fmt/format.h>
+
 #include "phalanx/base/error.h"
-#include "phalanx/base/log.h"
+#include "phalanx/base/fs.h"
 #include "phalanx/shard/reshard.h"
 #include "phalanx/tensor/parameter.h"
 
@@ -20,121 +19,77 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFileName = "rank_00000.safetensors";
 
-// Removed unless it was renamed to its final name.
-class TemporaryFolder {
- public:
-  explicit TemporaryFolder(const std::string& final_path)
-      : final_path_(final_path), path_(final_path + ".tmp." + std::to_string(::getpid())) {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-    make_directories(path_);
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) fs::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-
-  void commit() {
-    std::error_code error;
-    fs::remove_all(final_path_, error);  // saving the same step again replaces it
-    fs::rename(path_, final_path_, error);
-    if (error) {
-      throw Error(ErrorKind::kIo, {.where = final_path_, .got = "rename failed: " + error.message(),
-                                   .fix = "check that you may write to that folder"});
-    }
-    path_.clear();
-    sync_directory(fs::path(final_path_).parent_path().string());
-  }
-
- private:
-  std::string final_path_;
-  std::string path_;
-};
-
-std::span<const std::byte> bytes_of(const Tensor& contiguous) {
-  return {static_cast<const std::byte*>(contiguous.data_ptr()), contiguous.nbytes()};
+[[noreturn]] void throw_damaged(const std::string& where, const std::string& got, const std::string& needed) {
+  throw Error(ErrorKind::kBadInput, {.where = where,
+                                     .got = got,
+                                     .needed = needed + ", as the manifest says",
+                                     .fix = "the checkpoint is damaged; use an earlier one"});
 }
 
 }  // namespace
 
-FileDtype file_dtype_of(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kDouble: return FileDtype::kF64;
-    case at::kFloat: return FileDtype::kF32;
-    case at::kBFloat16: return FileDtype::kBF16;
-    case at::kHalf: return FileDtype::kF16;
-    case at::kLong: return FileDtype::kI64;
-    case at::kInt: return FileDtype::kI32;
-    default: break;
-  }
-  PHALANX_CHECK(false, "no file dtype for this tensor");
-}
-
-at::ScalarType scalar_type_of(FileDtype dtype) {
-  switch (dtype) {
-    case FileDtype::kBool: return at::kBool;
-    case FileDtype::kU8: return at::kByte;
-    case FileDtype::kI8: return at::kChar;
-    case FileDtype::kI16: return at::kShort;
-    case FileDtype::kU16: return at::kUInt16;
-    case FileDtype::kI32: return at::kInt;
-    case FileDtype::kU32: return at::kUInt32;
-    case FileDtype::kI64: return at::kLong;
-    case FileDtype::kU64: return at::kUInt64;
-    case FileDtype::kF16: return at::kHalf;
-    case FileDtype::kBF16: return at::kBFloat16;
-    case FileDtype::kF32: return at::kFloat;
-    case FileDtype::kF64: return at::kDouble;
-  }
-  PHALANX_CHECK(false, "unknown file dtype");
-}
-
-Tensor tensor_over(std::span<const std::byte> bytes, FileDtype dtype, const Shape& shape) {
-  const auto options = at::TensorOptions(scalar_type_of(dtype));
-  if (bytes.empty()) return at::empty(shape, options);
-  const auto address = reinterpret_cast<uintptr_t>(bytes.data());
-  if (address % dtype_size(dtype) == 0) {
-    return at::from_blob(const_cast<std::byte*>(bytes.data()), shape, options);
-  }
-  Tensor copy = at::empty(shape, options);
-  std::memcpy(copy.data_ptr(), bytes.data(), bytes.size());
-  return copy;
-}
-
-void write_checkpoint(const std::string& folder, const std::vector<TensorBox>& tensors, const Json& metadata) {
-  TemporaryFolder temporary(folder);
+void write_lazy_checkpoint(const std::string& folder, const std::vector<LazyBox>& tensors,
+                           const Json& metadata, const std::vector<ExtraFile>& extra_files,
+                           const ByteProgress& progress) {
+  OutputFolder output(folder);
   Manifest manifest;
   manifest.metadata = metadata;
   // Wide dtypes first, so that every tensor in the file is aligned and can be mapped without a copy.
-  std::vector<const TensorBox*> order;
-  for (const TensorBox& item : tensors) order.push_back(&item);
-  std::stable_sort(order.begin(), order.end(), [](const TensorBox* a, const TensorBox* b) {
-    return a->view.element_size() > b->view.element_size();
+  std::vector<const LazyBox*> order;
+  for (const LazyBox& item : tensors) order.push_back(&item);
+  std::stable_sort(order.begin(), order.end(), [](const LazyBox* a, const LazyBox* b) {
+    return c10::elementSize(a->dtype) > c10::elementSize(b->dtype);
   });
   std::vector<SafetensorsDeclaration> declarations;
-  for (const TensorBox* item : order) {
-    const FileDtype dtype = file_dtype_of(item->view.scalar_type());
+  for (const LazyBox* item : order) {
+    const FileDtype dtype = file_dtype_of(item->dtype);
     declarations.push_back({item->name, dtype, item->box.shape()});
     manifest.tensors.push_back({item->name, dtype, item->global_shape, {{item->box, kFileName, item->name}}});
   }
-  SafetensorsWriter writer(temporary.path() + "/" + kFileName, std::move(declarations));
-  for (const TensorBox* item : order) {
-    const Tensor contiguous = item->view.cpu().contiguous();
-    writer.write(item->name, bytes_of(contiguous));
+  SafetensorsWriter writer(output.path() + "/" + kFileName, std::move(declarations));
+  uint64_t done = 0;
+  for (const LazyBox* item : order) {
+    const Tensor values = convert_checked(item->values(), item->dtype, item->name);
+    PHALANX_CHECK(values.sizes().equals(item->box.shape()), "values of another shape for " + item->name);
+    writer.write(item->name, bytes_of(values));
+    done += values.nbytes();
+    if (progress) progress(done);
   }
   const WrittenFile written = writer.commit();
   manifest.files.push_back({kFileName, written.size, written.checksum});
-  write_manifest(temporary.path(), manifest);
-  temporary.commit();
+  for (const ExtraFile& file : extra_files) output.add(file);
+  write_manifest(output.path(), manifest);
+  output.publish();
+}
+
+void write_checkpoint(const std::string& folder, const std::vector<TensorBox>& tensors, const Json& metadata,
+                      const std::vector<ExtraFile>& extra_files) {
+  std::vector<LazyBox> lazy;
+  for (const TensorBox& item : tensors) {
+    lazy.push_back(
+        {item.name, item.global_shape, item.box, item.view.scalar_type(), [&item] { return item.view; }});
+  }
+  write_lazy_checkpoint(folder, lazy, metadata, extra_files, {});
 }
 
 CheckpointReader::CheckpointReader(const std::string& folder, bool verify_checksums)
     : folder_(folder), manifest_(read_manifest(folder)), index_(std::make_unique<ManifestIndex>(manifest_)) {
-  if (verify_checksums) verify_checkpoint_files(manifest_, folder_);
+  if (verify_checksums) {
+    verify_checkpoint_files(manifest_, folder_);
+    return;
+  }
+  for (const StoredFile& listed : manifest_.files) {
+    const std::string path = folder_ + "/" + listed.name;
+    std::error_code error;
+    const uint64_t size = fs::file_size(path, error);
+    if (error) {
+      throw Error(ErrorKind::kIo, {.where = path,
+                                   .got = "no size: " + error.message(),
+                                   .fix = "the checkpoint lacks a file; use an earlier one"});
+    }
+    if (size != listed.size)
+      throw_damaged(path, fmt::format("{} bytes", size), fmt::format("{} bytes", listed.size));
+  }
 }
 
 SafetensorsFile& CheckpointReader::file(const std::string& name) {
@@ -143,13 +98,40 @@ SafetensorsFile& CheckpointReader::file(const std::string& name) {
   return *entry;
 }
 
+// The manifest and the file must agree before bytes are taken for a tensor.
+Tensor CheckpointReader::stored(const std::string& name, const std::string& key, FileDtype dtype,
+                                const Shape& shape) {
+  SafetensorsFile& source = file(name);
+  const SafetensorsEntry& entry = source.at(key);
+  if (entry.dtype != dtype || entry.shape != shape) {
+    throw_damaged(fmt::format("{}: tensor '{}'", source.path(), key),
+                  fmt::format("{} of shape {}", dtype_name(entry.dtype), to_string(entry.shape)),
+                  fmt::format("{} of shape {}", dtype_name(dtype), to_string(shape)));
+  }
+  return tensor_over(source.bytes(entry), dtype, shape);
+}
+
+Tensor CheckpointReader::stored_box(const StoredTensor& tensor, const StoredBox& box) {
+  return stored(box.file, box.key, tensor.dtype, box.box.shape());
+}
+
 void CheckpointReader::read(const TensorBox& destination) {
   for (const CopyStep& step :
        plan_copies(*index_, {destination.name, destination.global_shape, destination.box}, folder_)) {
-    SafetensorsFile& source = file(step.file);
-    const Tensor stored = tensor_over(source.bytes(source.at(step.key)), step.dtype, step.stored_shape);
-    view_of(destination.view, step.destination).copy_(view_of(stored, step.source));
+    const Tensor source = stored(step.file, step.key, step.dtype, step.stored_shape);
+    view_of(destination.view, step.destination).copy_(view_of(source, step.source));
   }
+}
+
+Tensor CheckpointReader::read_whole(const std::string& name, const Shape& shape) {
+  const StoredTensor* tensor = find(name);
+  if (tensor != nullptr && tensor->shape == shape && tensor->boxes.size() == 1) {
+    return stored_box(*tensor, tensor->boxes.front());
+  }
+  const FileDtype dtype = tensor != nullptr ? tensor->dtype : FileDtype::kF32;
+  const Tensor whole = at::empty(shape, at::TensorOptions(scalar_type_of(dtype)));
+  read({name, shape, Box::whole(shape), whole});
+  return whole;
 }
 
 std::string step_folder(const std::string& checkpoints, int64_t step) {
@@ -158,13 +140,12 @@ std::string step_folder(const std::string& checkpoints, int64_t step) {
 
 std::vector<int64_t> complete_steps(const std::string& checkpoints) {
   std::vector<int64_t> steps;
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(checkpoints, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.rfind("step_", 0) != 0) continue;
+  for (const std::string& name : names_in(checkpoints)) {
+    if (!name.starts_with("step_")) continue;
     const std::string digits = name.substr(5);
-    if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (path_exists(entry.path().string() + "/" + kManifestFileName)) steps.push_back(std::stoll(digits));
+    if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos)
+      continue;
+    if (path_exists(checkpoints + "/" + name + "/" + kManifestFileName)) steps.push_back(std::stoll(digits));
   }
   std::sort(steps.begin(), steps.end());
   return steps;

@@ -1,5 +1,10 @@
 #include "phalanx/checkpoint/model_state.h"
 
+#include <ATen/ATen.h>
+
+#include "phalanx/base/error.h"
+#include "phalanx/config/config_json.h"
+
 namespace phalanx {
 namespace {
 
@@ -15,14 +20,15 @@ void add_boxes(std::vector<TensorBox>& boxes, const std::string& prefix, const P
 
 std::vector<TensorBox> weight_boxes(Model& model) {
   std::vector<TensorBox> boxes;
-  for (Parameter* parameter : model.parameters()) add_boxes(boxes, "model.", *parameter, parameter->data);
+  for (Parameter* parameter : model.parameters())
+    add_boxes(boxes, kWeightPrefix, *parameter, parameter->data);
   return boxes;
 }
 
 std::vector<TensorBox> optimizer_boxes(const Optimizer& optimizer) {
   std::vector<TensorBox> boxes;
   for (const Optimizer::State& state : optimizer.state()) {
-    if (optimizer.has_separate_masters()) add_boxes(boxes, "optimizer.master.", *state.parameter, state.master);
+    if (optimizer.has_separate_masters()) add_boxes(boxes, kMasterPrefix, *state.parameter, state.master);
     add_boxes(boxes, "optimizer.exp_avg.", *state.parameter, state.exp_avg);
     add_boxes(boxes, "optimizer.exp_avg_sq.", *state.parameter, state.exp_avg_sq);
   }
@@ -36,6 +42,41 @@ void load_weights(CheckpointReader& reader, Model& model) {
 void load_optimizer(CheckpointReader& reader, Optimizer& optimizer) {
   for (const TensorBox& box : optimizer_boxes(optimizer)) reader.read(box);
   optimizer.masters_changed();
+}
+
+Json model_section(const ModelConfig& config) {
+  ModelConfig copy = config;
+  ConfigTree tree;
+  tree.add_section("model", copy);
+  return to_json(tree);
+}
+
+ModelConfig stored_model_config(const CheckpointReader& reader) {
+  const std::string where = reader.folder() + "/" + kManifestFileName + ": metadata.config";
+  const Json stored = json_get<Json>(reader.metadata(), "config", reader.folder() + "/" + kManifestFileName);
+  ModelConfig config;
+  ConfigTree tree;
+  tree.add_section("model", config);
+  apply_json(tree, {{"model", json_get<Json>(stored, "model", where)}}, where, Origin::kFile);
+  finalize(config);
+  validate(config);
+  return config;
+}
+
+at::ScalarType stored_weight_dtype(const CheckpointReader& reader) {
+  std::optional<at::ScalarType> widest;
+  for (const StoredTensor& tensor : reader.manifest().tensors) {
+    if (!tensor.name.starts_with(kWeightPrefix)) continue;
+    const at::ScalarType dtype = scalar_type_of(tensor.dtype);
+    widest = widest ? at::promote_types(*widest, dtype) : dtype;
+  }
+  if (!widest || !at::isFloatingType(*widest)) {
+    throw Error(ErrorKind::kBadInput, {.where = reader.folder(),
+                                       .got = widest ? "weights of " + dtype_word(*widest) : "no weights",
+                                       .needed = "tensors named model.NAME of a floating dtype",
+                                       .fix = "name a checkpoint of a model"});
+  }
+  return *widest;
 }
 
 }  // namespace phalanx

@@ -1,13 +1,16 @@
 // File: phalanx/checkpoint/model_state.h
 //
-// Purpose: which tensors of a model and its optimizer a checkpoint holds, under which names.
+// Purpose: which tensors of a model and its optimizer a checkpoint holds, under which names; and where its metadata
+//   says what model that is.
 //   model.NAME                 weights in the compute dtype
 //   optimizer.master.NAME      weights in the accumulator's dtype, when they differ from the above
 //   optimizer.exp_avg.NAME     first moment        optimizer.exp_avg_sq.NAME   second moment
+//   metadata.config.model      the model section, field by field
 // Contract: NAME is the logical name; shapes are logical, padding is never stored. The same list serves saving and
 //   loading. Loading weights only: a checkpoint whose shapes differ is an error naming the first tensor.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "phalanx/checkpoint/checkpoint.h"
@@ -16,10 +19,20 @@
 
 namespace phalanx {
 
+inline constexpr const char* kWeightPrefix = "model.";
+inline constexpr const char* kMasterPrefix = "optimizer.master.";
+
 std::vector<TensorBox> weight_boxes(Model& model);
 std::vector<TensorBox> optimizer_boxes(const Optimizer& optimizer);
 
 void load_weights(CheckpointReader& reader, Model& model);
 void load_optimizer(CheckpointReader& reader, Optimizer& optimizer);
+
+// {"model": {field: value}}, as training writes it; and back, finalized and valid.
+Json model_section(const ModelConfig& config);
+ModelConfig stored_model_config(const CheckpointReader& reader);
+
+// The dtype that holds every weight of the checkpoint: the stored one, since a run stores all alike.
+at::ScalarType stored_weight_dtype(const CheckpointReader& reader);
 
 }  // namespace phalanx

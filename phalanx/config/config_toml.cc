@@ -1,11 +1,17 @@
 #include "phalanx/config/config_toml.h"
 
 #include <fmt/format.h>
-#include <toml++/toml.h>
 
 #include <cmath>
 
 #include "phalanx/base/fs.h"
+#include "phalanx/config/toml_scan.h"
+
+// toml++ asserts what its next line reports as a syntax error ("[=a]", "[1, }2]"): the error is what we want. No other
+// file may include toml++, or the linker could pick the asserting copy.
+#define TOML_ASSERT(condition) static_assert(true)
+#define TOML_ENABLE_FORMATTERS 0
+#include <toml++/toml.h>
 
 namespace phalanx {
 namespace {
@@ -109,6 +115,7 @@ std::string write_value(const ConfigValue& value) {
 }  // namespace
 
 void apply_toml(ConfigTree& tree, std::string_view text, const std::string& path, Origin origin) {
+  refuse_stray_characters(text, path);
   toml::table root;
   try {
     root = toml::parse(text, path);

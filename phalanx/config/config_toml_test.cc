@@ -76,12 +76,37 @@ TEST(ConfigToml, SyntaxErrorsGivePathLineAndColumn) {
       {"[every]\nlabel = \"open\n", "run.toml:2:14: got "},
       {"[every]\ncount = 99999999999999999999\n", "run.toml:2:"},
       {"[every]\nlabel = \"\xff\"\n", "run.toml:2:"},
+      {"[=other]\n", "run.toml:1:2: got "},  // toml++ has assertions here
+      {"[[[other]\n", "run.toml:1:3: got "},
+      {"[every]\nsizes = [1, }2]\n", "run.toml:2:13: got "},
   };
   for (const auto& [text, where] : cases) {
     const std::string message = refused(text);
     EXPECT_EQ(message.substr(0, where.size()), where) << message;
     EXPECT_THAT(message, HasSubstr("needed valid TOML. Fix: correct the file at that line and column"));
   }
+}
+
+TEST(ConfigToml, NonAsciiCharactersBelongIntoQuotesAndComments) {
+  SmallRun run;
+  apply_toml(run.tree,
+             "\xef\xbb\xbf# caf\xc3\xa9\n[every]\nlabel = \"caf\xc3\xa9 \\\" \xe2\x80\x9c\" # \xc3\xa9\n"
+             "paths = ['\xc3\xa9\\', \"\"\"\n\"\xc3\xa9\"\"\"\"]\n",
+             "run.toml", Origin::kFile);
+  EXPECT_EQ(run.every.label, "caf\xc3\xa9 \" \xe2\x80\x9c");
+  EXPECT_EQ(run.every.paths, (std::vector<std::string>{"\xc3\xa9\\", "\"\xc3\xa9\""}));
+  EXPECT_EQ(refused("[every]\nlabel = \xe2\x80\x9c"
+                    "cat\xe2\x80\x9d\n"),
+            "run.toml:2:9: got the character '\xe2\x80\x9c' outside quotes; needed ASCII characters there. "
+            "Fix: put it "
+            "into a quoted text, or type plain quotes and blanks");
+  EXPECT_THAT(refused("[every]\nlabel = \"\"\"a\\\n\"\"\"\nkind = \xc3\xa9\n"),
+              HasSubstr("run.toml:4:8: got the character"));
+  EXPECT_THAT(refused("[every] # \xc3\xa9\n'\xc3\xa9' \xc3\xa9= 1\n"),
+              HasSubstr("run.toml:2:5: got the character"));
+  EXPECT_THAT(refused("[every]\nlabel = \"\\\xc3\xa9\"\n"), HasSubstr("run.toml:2:11: got the character"));
+  EXPECT_THAT(refused("[every]\nlabel = \"\"\"\\\n \xc3\xa9\"\"\"\n"),
+              HasSubstr("run.toml:3:2: got the character"));
 }
 
 TEST(ConfigToml, WrongNamesAndTypesGiveLineColumnAndKey) {
@@ -110,7 +135,7 @@ TEST(ConfigToml, WrongNamesAndTypesGiveLineColumnAndKey) {
       {"[other]\nlr = nan\n", "run.toml:2:6 other.lr: got a number that is not finite; needed a number"},
       {"[other]\nlr = 1979-05-27\n", "run.toml:2:6 other.lr: got a date or time; needed a number"},
       {"[other]\nlr = {a = 1}\n", "run.toml:2:6 other.lr: got a table; needed a number"},
-      {"[other.lr]\na = 1\n", "run.toml:1:2 other.lr: got a table; needed a number"},
+      {"[other.lr]\na = 1\n", "run.toml:1:1 other.lr: got a table; needed a number"},
       {"[every]\nsizes = [1, [2]]\n",
        "run.toml:2:9 every.sizes: got a list in a list; needed a list of integers"},
       {"[every]\nsizes = [1, 2.5]\n",

@@ -20,7 +20,8 @@ using testing::Values;
 // The plain MLP branch of the reference, as a research layer.
 AutogradModule make_research_mlp(TestModel& model) {
   std::vector<Parameter*> parameters;
-  for (const char* name : {"norm.weight", "norm.bias", "mlp.up.weight", "mlp.up.bias", "mlp.down.weight", "mlp.down.bias"}) {
+  for (const char* name :
+       {"norm.weight", "norm.bias", "mlp.up.weight", "mlp.up.bias", "mlp.down.weight", "mlp.down.bias"}) {
     parameters.push_back(model.find(std::string("layers.1.") + name));
   }
   const auto function = [&model, parameters](const Tensor& x, const std::vector<Tensor>& in, const Batch&) {
@@ -54,7 +55,8 @@ TEST(AutogradModule, AgreesWithTheHandWrittenBackward) {
   EXPECT_LT(relative_error(tape_dx, dx), 1e-10);
   int compared = 0;
   research.visit_parameters([&](Parameter& parameter) {
-    EXPECT_LT(relative_error(parameter.main_grad, by_hand.find(parameter.name)->main_grad), 1e-10) << parameter.name;
+    EXPECT_LT(relative_error(parameter.main_grad, by_hand.find(parameter.name)->main_grad), 1e-10)
+        << parameter.name;
     ++compared;
   });
   EXPECT_EQ(compared, 6);
@@ -109,13 +111,13 @@ TEST(AutogradModule, WithoutAStepItCannotGenerate) {
     FAIL() << "no error";
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kUsage);
-    EXPECT_STREQ(error.what(),
-                 "generate: got a research layer without a cached step; needed a step function for every layer of the "
-                 "model. Fix: give AutogradModule a step, or score whole sequences instead");
+    EXPECT_STREQ(
+        error.what(),
+        "generate: got a research layer without a cached step; needed a step function for every layer of the "
+        "model. Fix: give AutogradModule a step, or score whole sequences instead");
   }
-  AutogradModule with_step(nullptr, {}, [](const Tensor& x, const std::vector<Tensor>&, const Batch&, Cache&) {
-    return x + 1.0;
-  });
+  AutogradModule with_step(
+      nullptr, {}, [](const Tensor& x, const std::vector<Tensor>&, const Batch&, Cache&) { return x + 1.0; });
   const Tensor x = random_tensor({2, 12}, 1);
   EXPECT_TRUE(with_step.step(x, batch, side, cache).equal(x + 1.0));
 }

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <ranges>
+#include <set>
 
 #include "phalanx/nn/test_reference.h"
 #include "phalanx/tensor/gradient_check.h"
@@ -203,6 +204,79 @@ std::string gradient_mismatch(TestModel& model, const std::function<Tensor(const
     }
   }
   return report;
+}
+
+namespace {
+
+using Combination = std::pair<std::vector<size_t>, std::vector<int>>;  // columns and their levels
+
+void choose_columns(size_t num_columns, size_t strength, size_t from, std::vector<size_t>& chosen,
+                    std::vector<std::vector<size_t>>& all) {
+  if (chosen.size() == strength) {
+    all.push_back(chosen);
+    return;
+  }
+  for (size_t c = from; c < num_columns; ++c) {
+    chosen.push_back(c);
+    choose_columns(num_columns, strength, c + 1, chosen, all);
+    chosen.pop_back();
+  }
+}
+
+std::vector<int> levels_at(const std::vector<int>& row, const std::vector<size_t>& columns) {
+  std::vector<int> result;
+  for (const size_t c : columns) result.push_back(row[c]);
+  return result;
+}
+
+std::set<Combination> all_combinations(const std::vector<int>& levels,
+                                       const std::vector<std::vector<size_t>>& columns) {
+  std::set<Combination> all;
+  for (const std::vector<size_t>& chosen : columns) {
+    std::vector<int> level(chosen.size(), 0);
+    for (bool more = true; more;) {
+      all.insert({chosen, level});
+      more = false;
+      for (size_t i = 0; i < level.size() && !more; ++i) {  // count up, one digit a column
+        more = ++level[i] < levels[chosen[i]];
+        if (!more) level[i] = 0;
+      }
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<std::vector<int>> covering_rows(const std::vector<int>& levels, size_t strength) {
+  std::vector<std::vector<size_t>> columns;
+  std::vector<size_t> chosen;
+  choose_columns(levels.size(), strength, 0, chosen, columns);
+  std::set<Combination> missing = all_combinations(levels, columns);
+  std::vector<std::vector<int>> rows;
+  uint64_t draw = 0;
+  while (!missing.empty()) {
+    // The best of a few random rows that all contain one missing combination.
+    std::vector<int> best;
+    size_t best_gain = 0;
+    for (int attempt = 0; attempt < 20; ++attempt) {
+      std::vector<int> row;
+      for (const int count : levels) {
+        row.push_back(static_cast<int>(philox_u32({.seed = 3}, draw++) % static_cast<uint32_t>(count)));
+      }
+      const Combination& wanted = *missing.begin();
+      for (size_t i = 0; i < strength; ++i) row[wanted.first[i]] = wanted.second[i];
+      size_t gain = 0;
+      for (const auto& c : columns) gain += missing.count({c, levels_at(row, c)});
+      if (gain > best_gain) {
+        best_gain = gain;
+        best = row;
+      }
+    }
+    for (const auto& c : columns) missing.erase({c, levels_at(best, c)});
+    rows.push_back(best);
+  }
+  return rows;
 }
 
 }  // namespace phalanx::nn::testing

@@ -27,7 +27,9 @@ struct Fixture {
     return -logits.log_softmax(1).gather(1, labels).squeeze(1) * batch.labels.ge(0);
   }
   std::vector<Tensor> plain_gradients() const {
-    const auto f = [&](const std::vector<Tensor>& in) { return std::vector<Tensor>{plain_nll(in[0], in[1])}; };
+    const auto f = [&](const std::vector<Tensor>& in) {
+      return std::vector<Tensor>{plain_nll(in[0], in[1])};
+    };
     return autograd_gradients(f, {x, weight->data}, {batch.loss_weight});
   }
 
@@ -98,7 +100,7 @@ TEST(LossHead, WithoutStashOrWeightsOnlyTheLoss) {
   const Tensor want = f.plain_nll(f.x, f.weight->data);
   Stash none = Stash::null();
   EXPECT_LT(relative_error(head.forward(f.x, f.batch, f.side, none), want), 1e-12);
-  f.batch.loss_weight = {};
+  f.batch.loss_weight = Tensor();
   EXPECT_LT(relative_error(head.forward(f.x, f.batch, f.side, f.stash), want), 1e-12);
   EXPECT_TRUE(f.stash.empty());
   EXPECT_FALSE(f.weight->has_grad);

@@ -19,8 +19,8 @@ constexpr ActivationKind kAllActivations[] = {ActivationKind::kGelu, ActivationK
 std::unique_ptr<Mlp> make_mlp(TestModel& model) {
   const BuildContext context = model.context();
   const auto linear = [&](const std::string& name) {
-    return Linear(context.parameter(name + ".weight"), context.parameter(name + ".bias"), ShardRule::kReplicated,
-                  context.tensor_group, context.gemm);
+    return Linear(context.parameter(name + ".weight"), context.parameter(name + ".bias"),
+                  ShardRule::kReplicated, context.tensor_group, context.gemm);
   };
   const ActivationKind kind = model.config().activation;
   return std::make_unique<Mlp>(

@@ -81,4 +81,8 @@ std::string module_mismatch(TestModel& model, Module& module, const Batch& batch
 std::string gradient_mismatch(TestModel& model, const std::function<Tensor(const Values&)>& loss,
                               double tolerance = 1e-10);
 
+// Rows of choices (row[i] in [0, levels[i])) such that every combination of levels of any `strength` columns occurs.
+// Deterministic and greedy: a few dozen rows for pairs.
+std::vector<std::vector<int>> covering_rows(const std::vector<int>& levels, size_t strength);
+
 }  // namespace phalanx::nn::testing

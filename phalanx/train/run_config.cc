@@ -90,6 +90,16 @@ at::ScalarType scalar_type(DtypeKind dtype) {
   return at::kFloat;
 }
 
+TokenizerOptions tokenizer_options(const RunConfig& config) {
+  const bool needs_size = config.data.tokenizer_type == "NullTokenizer";
+  return {.type = config.data.tokenizer_type,
+          .model = config.data.tokenizer_model,
+          .vocab_file = config.data.vocab_file,
+          .merge_file = config.data.merge_file,
+          .eod_token = config.data.eod_token,
+          .vocab_size = needs_size ? config.model.vocab_size : 0};
+}
+
 ConfigTree make_config_tree(RunConfig& config) {
   ConfigTree tree;
   tree.add_section("model", config.model);

@@ -19,6 +19,7 @@
 #include "phalanx/mesh/parallel_config.h"
 #include "phalanx/model/model.h"
 #include "phalanx/optim/optim_config.h"
+#include "phalanx/tokenizer/make_tokenizer.h"
 
 namespace phalanx {
 
@@ -154,5 +155,8 @@ ConfigTree make_config_tree(RunConfig& config);
 void resolve_run(RunConfig& config);
 
 at::ScalarType scalar_type(DtypeKind dtype);
+
+// For make_tokenizer; data.tokenizer_type must not be empty.
+TokenizerOptions tokenizer_options(const RunConfig& config);
 
 }  // namespace phalanx

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,7 +33,7 @@ struct SampleSourceOptions {
   int64_t seq_length = 0;
   int64_t vocab_size = 0;
   uint64_t seed = 0;
-  int64_t num_samples = 0;  // how many the run may ask for
+  std::optional<int64_t> num_samples;  // how many the run may ask for; none: one epoch (files only)
 };
 
 // nullptr when the split has no documents.

@@ -2,11 +2,15 @@
 //
 // Purpose: the one matrix product of the system: C = A B + beta C.
 // Shapes: a [M, K], b [K, N], c [M, N]; a and b may be transposed views (`w.t()`), c is row-major (last stride 1).
-// Dtypes: a and b alike (fp64, fp32, bf16, fp16); c of that dtype, or fp32 when a and b are half (sums stay fp32).
+// Dtypes: a and b alike (fp64, fp32, bf16, fp16); c of that dtype, or fp32 when a and b are half. The sum over K is fp32
+//   then; on the CPU kAten rounds it once to the half dtype before it reaches c, kFloat never does.
 // Contract: beta is 0 (c is overwritten, whatever it held) or 1. Which backend serves a shape on the CPU is a table of
 //   {M, N, K, layout, dtype} -> route. The default table is fixed (deterministic); measure() fills it by timing each
 //   route once; to_json/from_json store it in the run folder so that all ranks and a resumed run choose alike.
+//   A stored route that this machine cannot run gives way to the default. Devices other than the CPU use kAten.
 //   c must not overlap a or b. A world with one thread and fixed table gives the same bits every time.
+// Errors: wrong shapes, dtypes or overlap are bugs (PHALANX_CHECK); a bad table is Error(kBadInput) naming `where`.
+// JSON: {"version": 1, "routes": [{"m", "n", "k", "layout": "NT", "dtype": "fp32", "route": "onednn"}, ..]}
 // Source: the routes were measured in a prototype: oneDNN's matmul inside LibTorch is 10-20 % above MKL on AVX-512.
 #pragma once
 
@@ -22,7 +26,8 @@ namespace phalanx::kernels {
 
 using at::Tensor;
 
-enum class GemmRoute { kAten, kOneDnn };
+// kOneDnn: oneDNN's fp32 product. kFloat: half operands cast to fp32, for CPUs without half products.
+enum class GemmRoute { kAten, kOneDnn, kFloat };
 
 class Gemm {
  public:

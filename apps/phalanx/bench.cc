@@ -1,0 +1,179 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "apps/phalanx/verbs.h"
+#include "phalanx/arch/presets.h"
+#include "phalanx/base/clock.h"
+#include "phalanx/base/error.h"
+#include "phalanx/base/json.h"
+#include "phalanx/config/flags.h"
+#include "phalanx/engine/train_step.h"
+#include "phalanx/telemetry/flops.h"
+#include "phalanx/train/report.h"
+
+namespace phalanx::apps {
+namespace {
+
+constexpr const char* kHelp =
+    "usage: phalanx bench train [--config tiny|small|base|PRESET] [--steps N] [--warmup N] [--threads N]\n"
+    "                           [--micro-batch B] [--dtype fp32|bf16|fp64] [--device cpu|cuda] [--json]\n"
+    "Training speed on one repeated random batch; the matrix-product rate is measured between the steps.\n"
+    "example: phalanx bench train --config small --threads 1 --json\n";
+
+// The peers' micro-batches for their sizes; any other preset takes 1.
+int64_t default_micro_batch(const std::string& config) {
+  if (config == "tiny" || config == "small") return 8;
+  return config == "base" ? 2 : 1;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+double peak_rss_mb() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) / 1024.0;
+}
+
+struct TrainBench {
+  std::string config = "small";
+  int64_t steps = 10;
+  int64_t warmup = 3;
+  int64_t threads = 1;
+  int64_t micro_batch = 0;
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
+std::vector<HostBatch> random_batch(const ModelConfig& m, int64_t samples) {
+  HostBatch host;
+  host.num_samples = samples;
+  const auto rows = static_cast<size_t>(samples * m.seq_length);
+  for (size_t i = 0; i < rows; ++i) {
+    const uint64_t element = i + i / static_cast<size_t>(m.seq_length);
+    const RandomKey key{.seed = 1, .purpose = RandomPurpose::kMockData};
+    host.tokens.push_back(philox_u32(key, element) % static_cast<uint64_t>(m.vocab_size));
+    host.labels.push_back(philox_u32(key, element + 1) % static_cast<uint64_t>(m.vocab_size));
+    host.position.push_back(static_cast<int64_t>(i) % m.seq_length);
+  }
+  host.label_mask.assign(rows, 1);
+  return {host};
+}
+
+Json bench_train(const TrainBench& bench) {
+  const std::optional<ModelConfig> preset = find_preset(bench.config);
+  if (!preset) {
+    throw Error(ErrorKind::kUsage, {.where = "--config",
+                                    .got = "'" + bench.config + "'",
+                                    .needed = "a preset",
+                                    .fix = "phalanx train --list-presets"});
+  }
+  ModelConfig model_config = *preset;
+  finalize(model_config);
+  validate(model_config);
+  at::set_num_threads(static_cast<int>(bench.threads));
+  const kernels::Gemm gemm;
+  const auto group = comm::make_self_group("tp");
+  Model model(model_config, {.device = bench.device, .dtype = bench.dtype}, gemm, *group);
+  OptimConfig optim;
+  Optimizer optimizer(model.parameters(), optim, accumulator_of(bench.dtype));
+  const int64_t samples = bench.micro_batch > 0 ? bench.micro_batch : default_micro_batch(bench.config);
+  const std::vector<HostBatch> batches = random_batch(model_config, samples);
+
+  std::vector<double> seconds, rates;
+  StepContext context{.step = 1, .seed = 1, .lr = 3e-4};
+  double first_loss = 0;
+  StepOutcome outcome;
+  for (int64_t i = 0; i < bench.warmup + bench.steps; ++i) {
+    const double before = monotonic_seconds();
+    outcome = run_train_step(model, optimizer, batches, context);
+    const double took = monotonic_seconds() - before;
+    if (i == 0) first_loss = outcome.loss;
+    context.step++;
+    if (i < bench.warmup) continue;
+    seconds.push_back(took);
+    rates.push_back(measure_gemm_flops(gemm, bench.dtype, bench.device));
+  }
+  const double tokens = static_cast<double>(outcome.tokens);
+  const double step = median(seconds);
+  const double rate = median(rates);
+  const double flops = paper_gpt_flops(samples, model_config.seq_length, model_config.num_layers,
+                                       model_config.hidden_size, model_config.vocab_size);
+  return {{"script", "phalanx bench train"},
+          {"config", bench.config},
+          {"threads", bench.threads},
+          {"params", model.table().num_parameters()},
+          {"tokens_s", tokens / step},
+          {"tokens_s_best", tokens / *std::min_element(seconds.begin(), seconds.end())},
+          {"step_ms", step * 1e3},
+          {"gflops", flops / step * 1e-9},
+          {"gemm_gflops", rate * 1e-9},
+          {"pct_of_gemm", 100.0 * flops / step / rate},
+          {"stash_mb", static_cast<double>(outcome.stash_bytes) / 1048576.0},
+          {"rss_mb", peak_rss_mb()},
+          {"loss", first_loss},
+          {"last_loss", outcome.loss}};
+}
+
+}  // namespace
+
+int run_bench(const Arguments& args) {
+  if (sub_verb("bench", args, {"train"}) == "--help") {
+    print_line(kHelp);
+    return 0;
+  }
+  TrainBench bench;
+  std::string dtype = "fp32", device = "cpu";
+  struct BenchSection {
+    TrainBench& bench;
+    std::string& dtype;
+    std::string& device;
+    template <typename Visitor>
+    void visit_fields(Visitor& v) {
+      v.field("config", bench.config, "preset");
+      v.field("steps", bench.steps, "timed steps");
+      v.field("warmup", bench.warmup, "steps before");
+      v.field("threads", bench.threads, "threads");
+      v.field("micro_batch", bench.micro_batch, "samples; 0 means the peers' size");
+      v.field("dtype", dtype, "fp32, bf16 or fp64");
+      v.field("device", device, "cpu or cuda");
+    }
+  } section{bench, dtype, device};
+  ConfigTree tree;
+  tree.add_section("bench", section);
+  FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}, {"--help", "", FlagKind::kSwitch}}, .megatron = false};
+  for (const ConfigField& field : tree.sections()[0].fields) {
+    std::string flag = "--" + field.ref.name();
+    std::replace(flag.begin(), flag.end(), '_', '-');
+    rules.aliases.push_back({flag, "bench." + field.ref.name(), FlagKind::kValue, field.ref.help()});
+  }
+  const ParsedFlags flags = parse_flags(Arguments(args.begin() + 1, args.end()), tree, rules);
+  if (flags.has("--help")) {
+    print_line(kHelp);
+    return 0;
+  }
+  apply_flags(tree, flags, true);
+  if (bench.steps < 1 || bench.warmup < 0 || bench.threads < 1) {
+    throw Error(ErrorKind::kUsage, {.where = "phalanx bench train",
+                                    .got = "a count that is too small",
+                                    .needed = "steps and threads of at least 1, warmup of at least 0",
+                                    .fix = "change the flags"});
+  }
+  bench.dtype = dtype == "bf16" ? at::kBFloat16 : dtype == "fp64" ? at::kDouble : at::kFloat;
+  if (device == "cuda") bench.device = at::Device(at::kCUDA, 0);
+  const Json result = bench_train(bench);
+  if (flags.has("--json")) {
+    print_line(result.dump());
+  } else {
+    for (const auto& [key, value] : result.items()) print_line(key + " " + value.dump());
+  }
+  return 0;
+}
+
+}  // namespace phalanx::apps

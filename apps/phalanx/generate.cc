@@ -1,0 +1,96 @@
+#include <cstdio>
+
+#include "apps/phalanx/model_flags.h"
+#include "apps/phalanx/verbs.h"
+#include "phalanx/base/clock.h"
+#include "phalanx/base/error.h"
+#include "phalanx/base/json.h"
+#include "phalanx/base/log.h"
+#include "phalanx/infer/generate.h"
+#include "phalanx/infer/load_model.h"
+#include "phalanx/tokenizer/stream_decoder.h"
+
+namespace phalanx::apps {
+namespace {
+
+constexpr const char* kHelp =
+    "usage: phalanx generate --model DIR (--prompt TEXT | --prompt-tokens 1,2,3) [--max-tokens N] [--temperature T]\n"
+    "                        [--top-k K] [--top-p P] [--seed S] [--dtype D] [--device D] [--threads N] [--json]\n"
+    "Writes the prompt and what the model makes of it, as it is made. --temperature 0 takes the likeliest token.\n"
+    "DIR is a run folder, a checkpoint or a Hugging Face folder.\n"
+    "example: phalanx generate --model runs/demo --prompt \"The license\" --temperature 0.8 --top-k 40 --seed 1\n";
+
+std::vector<int64_t> parse_ids(const std::string& text) {
+  std::vector<int64_t> ids;
+  size_t begin = 0;
+  while (begin <= text.size()) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    const std::string word = text.substr(begin, end - begin);
+    if (word.empty() || word.size() > 18 || word.find_first_not_of("0123456789") != std::string::npos) {
+      throw Error(ErrorKind::kUsage, {.where = "--prompt-tokens",
+                                      .got = "'" + word + "'",
+                                      .needed = "token ids with commas between",
+                                      .fix = "for example --prompt-tokens 15,2,7"});
+    }
+    ids.push_back(std::stoll(word));
+    begin = end + 1;
+  }
+  return ids;
+}
+
+}  // namespace
+
+int run_generate(const Arguments& args) {
+  const ModelFlags flags = parse_model_flags(
+      "generate", args,
+      {{"--prompt", FlagKind::kValue}, {"--prompt-tokens", FlagKind::kValue}, {"--max-tokens", FlagKind::kValue},
+       {"--temperature", FlagKind::kValue}, {"--top-k", FlagKind::kValue}, {"--top-p", FlagKind::kValue},
+       {"--seed", FlagKind::kValue}, {"--json", FlagKind::kSwitch}});
+  if (flags.help) {
+    print_line(kHelp);
+    return 0;
+  }
+  GenerateOptions options;
+  options.sampling = {.temperature = flags.number("--temperature", 1.0),
+                      .top_k = flags.integer("--top-k", 0),
+                      .top_p = flags.number("--top-p", 1.0),
+                      .seed = static_cast<uint64_t>(flags.integer("--seed", 1234))};
+  options.max_tokens = flags.integer("--max-tokens", 128);
+  validate(options.sampling);
+  const bool by_ids = flags.parsed.has("--prompt-tokens");
+  const std::string text = by_ids ? "" : flags.required("--prompt");
+  const auto loaded = load_model(flags.model, flags.load);
+  const Tokenizer* tokenizer = by_ids ? loaded->tokenizer.get() : &require_tokenizer(*loaded, flags.model);
+
+  std::vector<int64_t> prompt;
+  if (by_ids) {
+    prompt = parse_ids(flags.parsed.option("--prompt-tokens"));
+  } else {
+    const auto ids = tokenizer->encode(text);
+    prompt.assign(ids.begin(), ids.end());
+  }
+  if (tokenizer != nullptr) options.end_token = tokenizer->eod();
+  const bool as_json = flags.parsed.has("--json");
+  const bool as_text = tokenizer != nullptr && !as_json;
+  if (as_text) std::fputs(text.c_str(), stdout);
+  std::optional<StreamDecoder> decoder;
+  if (as_text) decoder.emplace(*tokenizer);
+  const double before = monotonic_seconds();
+  const std::vector<int64_t> made = generate(*loaded->model, prompt, options, [&](int64_t token) {
+    if (!as_text || token == options.end_token) return true;
+    std::fputs(decoder->push(static_cast<int32_t>(token)).c_str(), stdout);
+    std::fflush(stdout);
+    return true;
+  });
+  if (as_text) std::fputs((decoder->finish() + "\n").c_str(), stdout);
+  if (!as_text) {
+    Json json = {{"prompt_tokens", prompt}, {"tokens", made}};
+    if (tokenizer != nullptr) json["text"] = tokenizer->decode(std::vector<int32_t>(made.begin(), made.end()));
+    print_line(json.dump());
+  }
+  const double seconds = monotonic_seconds() - before;
+  log_info(fmt::format("{} tokens, {:.1f} tokens/s", made.size(), static_cast<double>(made.size()) / seconds));
+  return 0;
+}
+
+}  // namespace phalanx::apps

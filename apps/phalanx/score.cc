@@ -1,0 +1,75 @@
+#include <ATen/Parallel.h>
+
+#include <fstream>
+
+#include "apps/phalanx/model_flags.h"
+#include "apps/phalanx/verbs.h"
+#include "phalanx/base/error.h"
+#include "phalanx/base/fs.h"
+#include "phalanx/base/json.h"
+#include "phalanx/infer/generate.h"
+#include "phalanx/infer/load_model.h"
+
+namespace phalanx::apps {
+namespace {
+
+constexpr const char* kHelp =
+    "usage: phalanx score --model DIR --input IN.jsonl --output OUT.jsonl [--dtype D] [--device D] [--threads N]\n"
+    "A line {\"tokens\": [..]} or {\"text\": \"..\"} gives {\"logprobs\": [..]}: the natural log probability of token i + 1\n"
+    "given tokens 0 .. i. DIR is a run folder, a checkpoint or a Hugging Face folder. '-' is stdin or stdout.\n"
+    "example: phalanx score --model runs/demo --input in.jsonl --output -\n";
+
+std::vector<int64_t> tokens_of(const Json& line, const LoadedModel& loaded, const std::string& folder,
+                               const std::string& where) {
+  if (line.is_object() && line.contains("tokens")) return json_get<std::vector<int64_t>>(line, "tokens", where);
+  if (line.is_object() && line.contains("text")) {
+    const auto ids = require_tokenizer(loaded, folder).encode(json_get<std::string>(line, "text", where));
+    return {ids.begin(), ids.end()};
+  }
+  throw Error(ErrorKind::kBadInput, {.where = where,
+                                     .got = line.dump().substr(0, 80),
+                                     .needed = "an object with \"tokens\" or \"text\"",
+                                     .fix = "mend that line"});
+}
+
+std::string read_input(const std::string& path) {
+  if (path != "-") return read_file(path);
+  std::string text;
+  char buffer[1 << 16];
+  while (const size_t n = std::fread(buffer, 1, sizeof(buffer), stdin)) text.append(buffer, n);
+  return text;
+}
+
+}  // namespace
+
+int run_score(const Arguments& args) {
+  const ModelFlags flags = parse_model_flags("score", args, {{"--input", FlagKind::kValue}, {"--output", FlagKind::kValue}});
+  if (flags.help) {
+    print_line(kHelp);
+    return 0;
+  }
+  const std::string input_path = flags.required("--input");
+  const std::string output_path = flags.required("--output");
+  const std::string input = read_input(input_path);
+  const auto loaded = load_model(flags.model, flags.load);
+  std::string output;
+  size_t begin = 0;
+  for (int number = 1; begin < input.size(); ++number) {
+    size_t end = input.find('\n', begin);
+    if (end == std::string::npos) end = input.size();
+    const std::string line = input.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = input_path + ":" + std::to_string(number);
+    const Json result = {{"logprobs", score(*loaded->model, tokens_of(parse_json(line, where), *loaded, flags.model, where))}};
+    output += result.dump() + "\n";
+  }
+  if (output_path == "-") {
+    print_line(output);
+  } else {
+    write_file_atomic(output_path, output);
+  }
+  return 0;
+}
+
+}  // namespace phalanx::apps

@@ -1,0 +1,88 @@
+#include "phalanx/config/toml_scan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "phalanx/base/error.h"
+
+namespace phalanx {
+namespace {
+
+bool is_ascii(char c) {
+  return static_cast<unsigned char>(c) < 0x80;
+}
+bool starts_character(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+}
+// A quote right behind one of these opens no string: toml++ reads on, as in 197'9.
+bool is_bare(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '+' || c == ':';
+}
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+[[noreturn]] void throw_at(std::string_view text, size_t at, const std::string& path) {
+  const std::string_view before = text.substr(0, at);
+  const size_t line_start = before.rfind('\n') == std::string_view::npos ? 0 : before.rfind('\n') + 1;
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const auto column =
+      1 + std::count_if(before.begin() + static_cast<ptrdiff_t>(line_start), before.end(), starts_character);
+  size_t length = 1;
+  while (at + length < text.size() && !starts_character(text[at + length]) && length < 4) ++length;
+  throw Error(ErrorKind::kBadInput,
+              {.where = fmt::format("{}:{}:{}", path, line, column),
+               .got = fmt::format("the character '{}' outside quotes", text.substr(at, length)),
+               .needed = "ASCII characters there",
+               .fix = "put it into a quoted text, or type plain quotes and blanks"});
+}
+
+// `at` is behind the opening quotes; returns the place behind the closing ones, or where an open string gives up.
+size_t skip_string(std::string_view text, size_t at, char quote, bool multi_line, const std::string& path) {
+  while (at < text.size()) {
+    if (text[at] == '\\' && quote == '"') {
+      const size_t escaped = ++at;
+      while (multi_line && at < text.size() && is_blank(text[at]))
+        ++at;  // a line-ending backslash escapes no more
+      if (at < text.size() && !is_ascii(text[at])) throw_at(text, at, path);
+      if (at == escaped) ++at;
+    } else if (text[at] == '\n' && !multi_line) {
+      return at;
+    } else if (text[at] != quote) {
+      ++at;
+    } else if (!multi_line) {
+      return at + 1;
+    } else if (text.substr(at, 3) == std::string(3, quote)) {
+      at += 3;
+      // Up to two more quotes belong to the string's end.
+      for (int extra = 0; extra < 2 && at < text.size() && text[at] == quote; ++extra) ++at;
+      return at;
+    } else {
+      ++at;
+    }
+  }
+  return at;
+}
+
+}  // namespace
+
+void refuse_stray_characters(std::string_view text, const std::string& path) {
+  size_t at = text.starts_with("\xef\xbb\xbf") ? 3 : 0;
+  while (at < text.size()) {
+    const char c = text[at];
+    if (c == '#') {
+      at = std::min(text.find('\n', at), text.size());
+    } else if ((c == '"' || c == '\'') && !(at > 0 && is_bare(text[at - 1]))) {
+      const bool multi_line = text.substr(at, 3) == std::string(3, c);
+      at = skip_string(text, at + (multi_line ? 3 : 1), c, multi_line, path);
+    } else if (!is_ascii(c)) {
+      throw_at(text, at, path);
+    } else {
+      ++at;
+    }
+  }
+}
+
+}  // namespace phalanx

@@ -1,0 +1,36 @@
+// File: phalanx/infer/load_model.h
+//
+// Purpose: a model to use, from whatever folder a person has: a run, a checkpoint, or a Hugging Face folder.
+// Contract: computes in the stored dtype unless told otherwise. The tokenizer is the run's, or a tokenizer.json that
+//   travelled with the weights; null when there is none (token ids still work).
+// Errors: Error(kBadInput) naming the folder and what it lacks.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "phalanx/model/model.h"
+#include "phalanx/tokenizer/tokenizer.h"
+
+namespace phalanx {
+
+struct LoadedModel {
+  kernels::Gemm gemm;
+  std::unique_ptr<comm::Group> tensor_group;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::string tokenizer_problem;  // why there is no tokenizer
+};
+
+struct LoadOptions {
+  std::optional<at::ScalarType> dtype;
+  at::Device device = at::kCPU;
+};
+
+std::unique_ptr<LoadedModel> load_model(const std::string& folder, const LoadOptions& options);
+
+// Throws when the model came without a tokenizer.
+const Tokenizer& require_tokenizer(const LoadedModel& loaded, const std::string& folder);
+
+}  // namespace phalanx

@@ -1,0 +1,21 @@
+// File: phalanx/kernels/linear_cross_entropy/linear_cross_entropy_ref.h
+//
+// Purpose: the loss by plain ATen operations. The first function is the oracle: the whole [T, V] at once, differentiable
+//   by autograd. The second is the twin of the CPU body, for other devices: one chunk's logits in place.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace phalanx::kernels {
+
+using at::Tensor;
+
+// nll [T]; arithmetic in the dtype of x.
+Tensor linear_cross_entropy_ref(const Tensor& x, const Tensor& weight, const Tensor& labels,
+                                int64_t valid_vocab);
+
+// Writes nll; with loss_weight, logits [rows, padded] become the gradient (see linear_cross_entropy_cpu.h).
+void head_chunk_ref(Tensor logits, const Tensor& labels, const Tensor& loss_weight, int64_t valid_vocab,
+                    Tensor nll);
+
+}  // namespace phalanx::kernels

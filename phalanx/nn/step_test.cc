@@ -1,0 +1,142 @@
+// Generation: whatever way a sequence is cut into steps and mixed with others, a row gets what forward gives it.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "phalanx/nn/block.h"
+#include "phalanx/nn/test_reference.h"
+#include "phalanx/tensor/gradient_check.h"
+
+namespace phalanx::nn {
+namespace {
+
+using phalanx::testing::relative_error;
+using testing::TestModel;
+
+// Dropout is set everywhere: step must not use it.
+ModelConfig step_config(int64_t groups, int64_t window, PositionKind position, bool qk_norm) {
+  ModelConfig config = testing::tiny_config();
+  config.pattern = "*-*-";
+  config.num_query_groups = groups;
+  config.window_size = window;
+  config.position_embedding = position;
+  config.qk_norm = qk_norm;
+  config.hidden_dropout = 0.5;
+  config.attention_dropout = 0.5;
+  return config;
+}
+
+struct Generator {
+  explicit Generator(const ModelConfig& config, int64_t page_size)
+      : model(config),
+        modules(model.build()),
+        cache(std::vector<Cache::LayerShape>{{groups(), head_dim()}, {}, {groups(), head_dim()}, {}},
+              page_size, at::TensorOptions(at::kDouble)) {}
+  int64_t groups() const { return model.config().num_query_groups; }
+  int64_t head_dim() const { return model.config().kv_channels; }
+
+  // Logits of all rows of a training-shaped batch without dropout, by forward.
+  Tensor forward_logits(Batch batch) {
+    batch.training = false;
+    Side side;
+    Stash none = Stash::null();
+    Tensor x;
+    for (size_t i = 0; i + 1 < modules.size(); ++i) x = modules[i]->forward(x, batch, side, none);
+    return modules.back()->step(x, batch, side, cache);
+  }
+
+  Tensor step(const std::vector<int64_t>& tokens, const std::vector<int64_t>& positions,
+              const std::vector<int64_t>& slots) {
+    Batch batch;
+    batch.seq_length = model.config().seq_length;
+    batch.training = true;  // ignored
+    batch.tokens = at::tensor(tokens);
+    batch.position = at::tensor(positions);
+    batch.slot = at::tensor(slots);
+    Side side;
+    Tensor x;
+    for (const ModulePtr& module : modules) x = module->step(x, batch, side, cache);
+    return x;
+  }
+
+  TestModel model;
+  std::vector<ModulePtr> modules;
+  Cache cache;
+};
+
+// Steps of (sequence, rows): chunked prefill, prefill beside decoding, decoding one by one, in changing order.
+const std::vector<std::vector<std::pair<size_t, int64_t>>> kSteps = {
+    {{0, 3}, {1, 1}}, {{1, 4}, {2, 2}, {0, 1}}, {{2, 1}}, {{0, 1}, {2, 1}, {1, 1}},
+    {{0, 1}},         {{0, 1}, {2, 3}, {1, 1}}};
+
+TEST(Step, RaggedMixedStepsEqualForward) {
+  int compared = 0;
+  for (const int64_t groups : {4, 2}) {
+    for (const int64_t window : {0, 3}) {
+      for (const PositionKind position : {PositionKind::kLearnedAbsolute, PositionKind::kRope}) {
+        for (const bool qk_norm : {false, true}) {
+          Generator generator(step_config(groups, window, position, qk_norm), /*page_size=*/2);
+          const Batch batch = testing::make_batch(generator.model.config(), {.num_samples = 3});
+          const Tensor want = generator.forward_logits(batch);
+          std::vector<int64_t> slots, done(3, 0);
+          for (int s = 0; s < 3; ++s) slots.push_back(generator.cache.new_slot());
+          for (const auto& step : kSteps) {
+            std::vector<int64_t> tokens, positions, rows_slots, rows;
+            for (const auto& [sequence, count] : step) {
+              for (int64_t i = 0; i < count; ++i) {
+                rows.push_back(static_cast<int64_t>(sequence) * 7 + done[sequence]);
+                tokens.push_back(batch.tokens[rows.back()].item<int64_t>());
+                positions.push_back(done[sequence]++);
+                rows_slots.push_back(slots[sequence]);
+              }
+            }
+            const Tensor got = generator.step(tokens, positions, rows_slots);
+            EXPECT_LT(relative_error(got, want.index_select(0, at::tensor(rows))), 1e-12);
+            compared += static_cast<int>(rows.size());
+          }
+          EXPECT_EQ(done, (std::vector<int64_t>{7, 7, 7}));
+          for (const int64_t slot : slots) {
+            EXPECT_EQ(generator.cache.length(0, slot), 7);
+            EXPECT_EQ(generator.cache.length(1, slot), 0) << "an MLP keeps nothing";
+            EXPECT_EQ(generator.cache.length(2, slot), 7);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_EQ(compared, 16 * 21);
+}
+
+TEST(Step, CopiedSlotsShareThePrefixAndPartThen) {
+  Generator generator(step_config(2, 0, PositionKind::kRope, false), /*page_size=*/2);
+  Batch batch = testing::make_batch(generator.model.config(), {.num_samples = 2});
+  batch.tokens.narrow(0, 7, 3).copy_(batch.tokens.narrow(0, 0, 3));  // the same three tokens first
+  const Tensor want = generator.forward_logits(batch);
+  const auto token = [&](int64_t row) { return batch.tokens[row].item<int64_t>(); };
+  const int64_t a = generator.cache.new_slot();
+  generator.step({token(0), token(1), token(2)}, {0, 1, 2}, {a, a, a});
+  const int64_t b = generator.cache.copy_slot(a);
+  for (int64_t i = 3; i < 7; ++i) {
+    const Tensor got = generator.step({token(7 + i), token(i)}, {i, i}, {b, a});
+    EXPECT_LT(relative_error(got[0], want[7 + i]), 1e-12);
+    EXPECT_LT(relative_error(got[1], want[i]), 1e-12);
+  }
+}
+
+TEST(Step, CacheLayerCanDifferFromThePatternIndex) {
+  const ModelConfig config = step_config(2, 0, PositionKind::kRope, false);
+  TestModel model(config);
+  Cache cache({{2, 8}, {2, 8}}, 4, at::TensorOptions(at::kDouble));
+  const ModulePtr layer = make_layer('*', 2, model.context(), /*cache_layer=*/1);
+  const int64_t slot = cache.new_slot();
+  Batch batch;
+  batch.tokens = at::tensor(std::vector<int64_t>{1, 2});
+  batch.position = at::tensor(std::vector<int64_t>{0, 1});
+  batch.slot = at::tensor(std::vector<int64_t>{slot, slot});
+  Side side;
+  layer->step(phalanx::testing::random_tensor({2, 12}, 3), batch, side, cache);
+  EXPECT_EQ(cache.length(0, slot), 0);
+  EXPECT_EQ(cache.length(1, slot), 2);
+}
+
+}  // namespace
+}  // namespace phalanx::nn

@@ -1,0 +1,44 @@
+// File: phalanx/tokenizer/tokenizer.h
+//
+// Purpose: the one interface between text and token ids.
+// Contract: immutable and usable from many threads. Ids lie in [0, vocab_size()). decode(encode(text)) == text for
+//   tokenizers that lose nothing (the byte tokenizer); decode gives exact bytes, which need not be valid UTF-8.
+//   Special tokens (end of document) decode to nothing and are never produced by encode. An id outside the vocabulary
+//   and text that cannot be encoded are Error(kBadInput).
+// Units: vocab_size in tokens, token_byte_counts in bytes.
+// Example: auto t = make_tokenizer({.type = "ByteTokenizer"}); t->decode(t->encode("hi"));
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace phalanx {
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual std::string name() const = 0;  // Megatron's type name
+  virtual int64_t vocab_size() const = 0;
+  virtual std::optional<int32_t> eod() const = 0;  // the token that ends a document
+  virtual std::vector<int32_t> encode(std::string_view text) const = 0;
+
+  // The bytes that token `id` adds to the text. `first`: nothing stands before it (some tokenizers write a separator
+  // or a leading space otherwise).
+  virtual std::string piece(int32_t id, bool first) const = 0;
+
+  std::string decode(std::span<const int32_t> ids) const;
+
+ protected:
+  // For piece(): Error(kBadInput) unless `id` lies in the vocabulary.
+  void check_id(int32_t id) const;
+};
+
+// Bytes of text that each token stands for, for bits per byte: 0 for special tokens.
+std::vector<int64_t> token_byte_counts(const Tokenizer& tokenizer);
+
+}  // namespace phalanx
