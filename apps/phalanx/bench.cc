@@ -41,14 +41,26 @@ double peak_rss_mb() {
   return static_cast<double>(usage.ru_maxrss) / 1024.0;
 }
 
+// A config section, so that its flags go through the same machinery as a run's.
 struct TrainBench {
   std::string config = "small";
   int64_t steps = 10;
   int64_t warmup = 3;
   int64_t threads = 1;
   int64_t micro_batch = 0;
-  at::ScalarType dtype = at::kFloat;
-  at::Device device = at::kCPU;
+  DtypeKind dtype = DtypeKind::kFp32;
+  DeviceKind device = DeviceKind::kCpu;
+
+  template <typename Visitor>
+  void visit_fields(Visitor& v) {
+    v.field("config", config, "preset");
+    v.field("steps", steps, "timed steps");
+    v.field("warmup", warmup, "steps before");
+    v.field("threads", threads, "threads");
+    v.field("micro_batch", micro_batch, "samples; 0 means the peers' size");
+    v.field("dtype", dtype, "dtype of weights and activations");
+    v.field("device", device, "where tensors live");
+  }
 };
 
 std::vector<HostBatch> random_batch(const ModelConfig& m, int64_t samples) {
@@ -78,11 +90,13 @@ Json bench_train(const TrainBench& bench) {
   finalize(model_config);
   validate(model_config);
   at::set_num_threads(static_cast<int>(bench.threads));
+  const at::ScalarType dtype = scalar_type(bench.dtype);
+  const at::Device device = bench.device == DeviceKind::kCuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   const kernels::Gemm gemm;
   const auto group = comm::make_self_group("tp");
-  Model model(model_config, {.device = bench.device, .dtype = bench.dtype}, gemm, *group);
+  Model model(model_config, {.device = device, .dtype = dtype}, gemm, *group);
   OptimConfig optim;
-  Optimizer optimizer(model.parameters(), optim, accumulator_of(bench.dtype));
+  Optimizer optimizer(model.parameters(), optim, accumulator_of(dtype));
   const int64_t samples = bench.micro_batch > 0 ? bench.micro_batch : default_micro_batch(bench.config);
   const std::vector<HostBatch> batches = random_batch(model_config, samples);
 
@@ -98,7 +112,7 @@ Json bench_train(const TrainBench& bench) {
     context.step++;
     if (i < bench.warmup) continue;
     seconds.push_back(took);
-    rates.push_back(measure_gemm_flops(gemm, bench.dtype, bench.device));
+    rates.push_back(measure_gemm_flops(gemm, dtype, device));
   }
   const double tokens = static_cast<double>(outcome.tokens);
   const double step = median(seconds);
@@ -129,24 +143,8 @@ int run_bench(const Arguments& args) {
     return 0;
   }
   TrainBench bench;
-  std::string dtype = "fp32", device = "cpu";
-  struct BenchSection {
-    TrainBench& bench;
-    std::string& dtype;
-    std::string& device;
-    template <typename Visitor>
-    void visit_fields(Visitor& v) {
-      v.field("config", bench.config, "preset");
-      v.field("steps", bench.steps, "timed steps");
-      v.field("warmup", bench.warmup, "steps before");
-      v.field("threads", bench.threads, "threads");
-      v.field("micro_batch", bench.micro_batch, "samples; 0 means the peers' size");
-      v.field("dtype", dtype, "fp32, bf16 or fp64");
-      v.field("device", device, "cpu or cuda");
-    }
-  } section{bench, dtype, device};
   ConfigTree tree;
-  tree.add_section("bench", section);
+  tree.add_section("bench", bench);
   FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}, {"--help", "", FlagKind::kSwitch}}, .megatron = false};
   for (const ConfigField& field : tree.sections()[0].fields) {
     std::string flag = "--" + field.ref.name();
@@ -165,8 +163,6 @@ int run_bench(const Arguments& args) {
                                     .needed = "steps and threads of at least 1, warmup of at least 0",
                                     .fix = "change the flags"});
   }
-  bench.dtype = dtype == "bf16" ? at::kBFloat16 : dtype == "fp64" ? at::kDouble : at::kFloat;
-  if (device == "cuda") bench.device = at::Device(at::kCUDA, 0);
   const Json result = bench_train(bench);
   if (flags.has("--json")) {
     print_line(result.dump());

@@ -10,6 +10,7 @@
 #include "phalanx/config/config_print.h"
 #include "phalanx/config/config_toml.h"
 #include "phalanx/config/flags.h"
+#include "phalanx/config/megatron.h"
 #include "phalanx/train/trainer.h"
 
 namespace phalanx::apps {
@@ -50,7 +51,8 @@ void apply_preset(ConfigTree& tree, const std::string& name) {
   ConfigTree source;
   source.add_section("model", values);
   for (const ConfigField& field : source.sections()[0].fields) {
-    const std::string key = "model." + std::string(field.ref.name());
+    if (field.ref.is_default()) continue;
+    const std::string key = "model." + field.ref.name();
     tree.set_text(key, field.ref.text(), Origin::kRecipe, {"--preset " + name, ErrorKind::kUsage});
   }
 }

@@ -16,9 +16,9 @@ bool is_ascii(char c) {
 bool starts_character(char c) {
   return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
 }
-// A quote right behind one of these opens no string: toml++ reads on, as in 197'9.
 bool is_bare(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '+' || c == ':';
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+         std::string_view("-_+:.").find(c) != std::string_view::npos;
 }
 bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -70,11 +70,15 @@ size_t skip_string(std::string_view text, size_t at, char quote, bool multi_line
 
 void refuse_stray_characters(std::string_view text, const std::string& path) {
   size_t at = text.starts_with("\xef\xbb\xbf") ? 3 : 0;
+  bool quotes_open = true;
   while (at < text.size()) {
     const char c = text[at];
+    if (c == '\n') quotes_open = true;
+    // A quote right behind a bare character (197'9) opens no string: toml++ reads on to the end of the value.
+    if ((c == '"' || c == '\'') && at > 0 && is_bare(text[at - 1])) quotes_open = false;
     if (c == '#') {
       at = std::min(text.find('\n', at), text.size());
-    } else if ((c == '"' || c == '\'') && !(at > 0 && is_bare(text[at - 1]))) {
+    } else if (quotes_open && (c == '"' || c == '\'')) {
       const bool multi_line = text.substr(at, 3) == std::string(3, c);
       at = skip_string(text, at + (multi_line ? 3 : 1), c, multi_line, path);
     } else if (!is_ascii(c)) {

@@ -12,12 +12,12 @@
 
 namespace phalanx::kernels {
 
-inline double exp_nonpositive(double x) {
+[[gnu::always_inline]] inline double exp_nonpositive(double x) {
   return std::exp(x);
 }
 
 // Cases are chosen by integer masks: a comparison of floats would keep a compiler from using vectors.
-inline float exp_nonpositive(float x) {
+[[gnu::always_inline]] inline float exp_nonpositive(float x) {
   constexpr float kLog2E = 0x1.715476p+0f;
   constexpr float kLn2High = 0x1.62e400p-1f;  // 9 low bits are zero, so n * kLn2High is exact
   constexpr float kLn2Low = 0x1.7f7d1cp-20f;

@@ -12,14 +12,14 @@ namespace {
 
 constexpr int64_t kPiece = 64;  // partial sums of this many terms, then fp64
 
-double largest(const double* x, int64_t n) {
+[[gnu::always_inline]] inline double largest(const double* x, int64_t n) {
   double result = x[0];
   for (int64_t i = 1; i < n; ++i) result = std::isnan(x[i]) ? x[i] : std::max(result, x[i]);
   return result;
 }
 
 // As integers that are ordered like the floats (NaN above all): floats would be compared one by one.
-float largest(const float* x, int64_t n) {
+[[gnu::always_inline]] inline float largest(const float* x, int64_t n) {
   constexpr int32_t kMagnitude = 0x7FFFFFFF;
   int32_t result = std::numeric_limits<int32_t>::min();
 #pragma omp simd reduction(max : result)
@@ -33,7 +33,7 @@ float largest(const float* x, int64_t n) {
 
 // Sum of exp(x - shift); kStore leaves the terms in x.
 template <bool kStore, typename T>
-double sum_of_exp(T* x, int64_t n, T shift) {
+[[gnu::always_inline]] inline double sum_of_exp(T* x, int64_t n, T shift) {
   double total = 0.0;
   for (int64_t begin = 0; begin < n; begin += kPiece) {
     const int64_t end = std::min(n, begin + kPiece);
@@ -49,10 +49,8 @@ double sum_of_exp(T* x, int64_t n, T shift) {
   return total;
 }
 
-}  // namespace
-
 template <typename T>
-void head_rows(const HeadRows<T>& rows, int64_t begin, int64_t end) {
+[[gnu::always_inline]] inline void head_rows_body(const HeadRows<T>& rows, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) {
     T* x = rows.logits + t * rows.row_stride;
     const int64_t label = rows.labels[t];
@@ -79,7 +77,42 @@ void head_rows(const HeadRows<T>& rows, int64_t begin, int64_t end) {
   }
 }
 
-template void head_rows(const HeadRows<float>&, int64_t, int64_t);
-template void head_rows(const HeadRows<double>&, int64_t, int64_t);
+// The same code for wider registers. fp-contract is off, so only the order of the sums differs between them.
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) void head_rows_avx2(const HeadRows<float>& rows, int64_t begin, int64_t end) {
+  head_rows_body(rows, begin, end);
+}
+
+__attribute__((target("avx512f,avx512dq,avx512vl,prefer-vector-width=512"))) void head_rows_avx512(
+    const HeadRows<float>& rows, int64_t begin, int64_t end) {
+  head_rows_body(rows, begin, end);
+}
+
+using HeadRowsFloat = void (*)(const HeadRows<float>&, int64_t, int64_t);
+
+HeadRowsFloat widest() {
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    return head_rows_avx512;
+  }
+  return __builtin_cpu_supports("avx2") ? head_rows_avx2 : head_rows_body<float>;
+}
+#else
+constexpr auto widest() {
+  return head_rows_body<float>;
+}
+#endif
+
+}  // namespace
+
+template <>
+void head_rows(const HeadRows<float>& rows, int64_t begin, int64_t end) {
+  widest()(rows, begin, end);
+}
+
+template <>
+void head_rows(const HeadRows<double>& rows, int64_t begin, int64_t end) {
+  head_rows_body(rows, begin, end);
+}
 
 }  // namespace phalanx::kernels
