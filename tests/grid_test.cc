@@ -141,13 +141,13 @@ StepOutcome mutated_step(Model& model, Optimizer& optimizer, std::vector<HostBat
     const double weight =
         mutant == Mutant::kMeanOfMeans ? 1.0 / std::max(1.0, counted) / static_cast<double>(data.size()) : 1.0 / whole;
     const Batch batch = make_batch(host, kLength, context, weight, true, model);
+    if (mutant == Mutant::kStaleGradient) {
+      for (Parameter* p : model.parameters()) p->has_grad = false;  // overwrites instead of accumulating
+    }
     Side side;
     Stash stash;
     const Tensor nll = model.forward(batch, side, stash);
     outcome.loss += (nll * batch.loss_weight).sum().item<double>();
-    if (mutant == Mutant::kStaleGradient) {
-      for (Parameter* p : model.parameters()) p->has_grad = false;  // overwrites instead of accumulating
-    }
     model.backward(batch.loss_weight, batch, side, stash, grads);
   }
   outcome.grad_norm = optimizer.step(context.lr, 1.0).grad_norm;

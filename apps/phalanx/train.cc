@@ -130,10 +130,11 @@ int run_train(const Arguments& args) {
   set_log_level(config.log.level);
   log_info("the run:\n" + config_table(tree, ConfigScope::kChanged));
   make_directories(config.runtime.run_dir);
-  write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
+  // An evaluation must not change what the run is gone on with.
+  if (!config.train.skip_train) write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
   Trainer trainer(config, std::move(tokenizer));
   const TrainSummary summary = trainer.run();
-  if (path_exists(config.runtime.run_dir + "/metrics.jsonl")) RunReport::plot(config.runtime.run_dir, {});
+  if (!config.train.skip_train) RunReport::plot(config.runtime.run_dir, {});
   print_summary(summary, config, flags.has("--json"));
   return 0;
 }

@@ -25,8 +25,9 @@ constexpr const char* kNeeded = "model.safetensors, or model.safetensors.index.j
   std::string other;
   std::string half;
   for (const std::string& name : names_in(folder)) {
-    if (name.ends_with(".safetensors")) half = name;
-    for (const char* end : {".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack"}) {
+    if (name.starts_with("model") && name.ends_with(".safetensors")) half = name;
+    for (const char* end :
+         {".bin", ".bin.index.json", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".safetensors"}) {
       if (name.ends_with(end) && other.empty()) other = name;
     }
   }
@@ -34,7 +35,7 @@ constexpr const char* kNeeded = "model.safetensors, or model.safetensors.index.j
     fail(folder, half + " without " + kHfIndexName, kNeeded, "fetch the missing files");
   }
   if (!other.empty()) {
-    fail(folder, other + ", a format we do not read", kNeeded,
+    fail(folder, other + ", which does not hold a model in a form that we read", kNeeded,
          "convert to safetensors: load the folder with transformers and call save_pretrained(OUT)");
   }
   fail(folder, "no weights", kNeeded, "check the path, and that the download is complete");

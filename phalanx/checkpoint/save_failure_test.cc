@@ -62,34 +62,67 @@ TEST(SaveFailure, AFileThatCannotGrowLeavesTheEarlierCheckpointAndNothingElse) {
   EXPECT_EQ(newest_step(directory.path()), 1);
 }
 
+// A file system of 256 KiB, where this process may mount one.
+class TinyDisk {
+ public:
+  explicit TinyDisk(std::string path) : path_(std::move(path)) {
+    make_directories(path_);
+    if (::mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=256k") != 0) problem_ = std::strerror(errno);
+  }
+  ~TinyDisk() {
+    if (problem_.empty()) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  const std::string& path() const { return path_; }
+  const std::string& problem() const { return problem_; }
+
+ private:
+  std::string path_;
+  std::string problem_;
+};
+
 TEST(SaveFailure, AFullDiskLeavesTheEarlierCheckpointAndNothingElse) {
   const TemporaryDirectory directory;
-  const std::string disk = directory.path() + "/disk";
-  make_directories(disk);
-  if (::mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=256k") != 0) {
-    GTEST_SKIP() << "cannot mount a small tmpfs here: " << std::strerror(errno);
-  }
-  save(disk + "/step_1", 1000);
-  const auto before = folder_bytes(disk);
-  const Error error = error_of([&] { save(disk + "/step_2", 1'000'000); });
+  const TinyDisk disk(directory.path() + "/disk");
+  if (!disk.problem().empty()) GTEST_SKIP() << "cannot mount a small file system here: " << disk.problem();
+  save(disk.path() + "/step_1", 1000);
+  const auto before = folder_bytes(disk.path());
+  const Error error = error_of([&] { save(disk.path() + "/step_2", 1'000'000); });
   EXPECT_EQ(error.kind(), ErrorKind::kIo);
   EXPECT_EQ(error.exit_code(), 4);
   EXPECT_THAT(error.what(), AllOf(HasSubstr(std::strerror(ENOSPC)), HasSubstr("free space on that disk")));
-  EXPECT_EQ(folder_bytes(disk), before);
-  EXPECT_THAT(names_in(disk), ElementsAre("step_1"));
-  save(disk + "/step_2", 1000);  // there is room for this one, so nothing was left behind
-  EXPECT_EQ(newest_step(disk), 2);
-  ::umount2(disk.c_str(), MNT_DETACH);
+  EXPECT_EQ(folder_bytes(disk.path()), before);
+  EXPECT_THAT(names_in(disk.path()), ElementsAre("step_1"));
+  save(disk.path() + "/step_2", 1000);  // there is room for this one, so nothing was left behind
+  EXPECT_EQ(newest_step(disk.path()), 2);
 }
 
+// Root may write everywhere, so it steps down while this lives.
+class Unprivileged {
+ public:
+  Unprivileged() : before_(::geteuid()) { changed_ = before_ == 0 && ::seteuid(65534) == 0; }
+  ~Unprivileged() {
+    if (changed_ && ::seteuid(before_) != 0) ADD_FAILURE() << "cannot become root again";
+  }
+  bool is_root() const { return ::geteuid() == 0; }
+
+ private:
+  uid_t before_;
+  bool changed_ = false;
+};
+
 TEST(SaveFailure, AFolderThatMayNotBeWrittenIsAnIoError) {
-  if (::geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
   const TemporaryDirectory directory;
   ::chmod(directory.path().c_str(), 0555);
-  const Error error = error_of([&] { save(directory.path() + "/step_1", 10); });
-  EXPECT_EQ(error.kind(), ErrorKind::kIo);
-  EXPECT_THAT(error.what(), AllOf(HasSubstr(directory.path() + "/step_1"), HasSubstr(std::strerror(EACCES))));
+  {
+    const Unprivileged unprivileged;
+    if (unprivileged.is_root()) GTEST_SKIP() << "root may write everywhere and cannot step down here";
+    const Error error = error_of([&] { save(directory.path() + "/step_1", 10); });
+    EXPECT_EQ(error.kind(), ErrorKind::kIo);
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr(directory.path() + "/step_1"), HasSubstr(std::strerror(EACCES))));
+  }
   ::chmod(directory.path().c_str(), 0755);
+  EXPECT_TRUE(names_in(directory.path()).empty());
 }
 
 TEST(SaveFailure, AFileWhereAFolderShouldBeIsAnIoErrorAndStays) {

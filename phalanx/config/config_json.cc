@@ -1,5 +1,7 @@
 #include "phalanx/config/config_json.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <limits>
 
@@ -43,12 +45,12 @@ void apply_json(ConfigTree& tree, const Json& json, const std::string& where, Or
   if (!json.is_object())
     throw_kind(where, std::string("JSON of type ") + json.type_name(), "an object of sections");
   for (const auto& [section, fields] : json.items()) {
-    const std::string at_section = where + ": " + section;
+    const std::string at_section = fmt::format("{}: {}", where, section);
     tree.require_section(section, {.where = at_section});
     if (!fields.is_object())
       throw_kind(at_section, std::string("JSON of type ") + fields.type_name(), "an object");
     for (const auto& [name, node] : fields.items()) {
-      const ValueSource source{.where = at_section + "." + name};
+      const ValueSource source{.where = fmt::format("{}.{}", at_section, name)};
       const std::string needed = tree.require(section, name, source).ref.type_name();
       ConfigValue value{.is_list = node.is_array()};
       if (node.is_array()) {

@@ -72,7 +72,7 @@ void apply_section(ConfigTree& tree, const std::string& section, const toml::tab
                    const std::string& path, Origin origin) {
   for (const auto& [key, node] : table) {
     const std::string name(key.str());
-    const std::string label = " " + section + "." + name;
+    const std::string label = fmt::format(" {}.{}", section, name);
     const ConfigField& field = tree.require(section, name, {.where = place_of(path, key.source()) + label});
     const ValueSource source{.where = place_of(path, node.source()) + label};
     tree.set_value(section, name, read_node(node, field.ref, source), origin, source);

@@ -23,6 +23,14 @@ struct ConfigValue {
   std::vector<ConfigScalar> items;  // exactly one when it is no list
 };
 
+// Several lambdas as one visitor.
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <typename... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
 ConfigValue scalar_value(ConfigScalar scalar);
 
 // The whole text must be the number; blanks around it and a leading plus are allowed.

@@ -9,11 +9,6 @@ namespace {
 
 constexpr size_t kShown = 200;  // characters of a wrong value that an error repeats
 
-template <typename... Ts>
-struct Overloaded : Ts... {
-  using Ts::operator()...;
-};
-
 // The checked step from what was written to what a field holds. An integer suits a number; nothing else bends.
 bool take(const ConfigScalar& scalar, bool& out) {
   if (const bool* b = std::get_if<bool>(&scalar)) return out = *b, true;

@@ -204,7 +204,7 @@ class FlagParser {
     std::vector<std::string> reasons;
     for (const auto& [flag, reason] : unsupported_) {
       flags.push_back(flag);
-      reasons.push_back(flag + ": " + reason);
+      reasons.push_back(fmt::format("{}: {}", flag, reason));
     }
     throw_usage(fmt::format("{}", fmt::join(flags, " ")),
                 flags.size() == 1

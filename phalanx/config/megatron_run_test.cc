@@ -15,6 +15,7 @@ namespace {
 using config_testing::error_text;
 using config_testing::FullRun;
 using config_testing::SmallRun;
+using config_testing::split_words;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -174,162 +175,47 @@ TEST(MegatronFlags, AllUnsupportedOnesAreReportedAtOnce) {
 }
 
 // The flags of Megatron's own GPT-3 and Llama-3 example scripts, less what the error of a first try says to drop.
+constexpr const char* kGptScript =
+    "--num-layers 96 --hidden-size 12288 --num-attention-heads 96 --seq-length 2048 "
+    "--max-position-embeddings 2048 "
+    "--attention-backend auto --micro-batch-size 1 --global-batch-size 1536 --rampup-batch-size 16 16 "
+    "5859375 "
+    "--train-iters 500000 --weight-decay 0.1 --adam-beta1 0.9 --adam-beta2 0.95 --init-method-std 0.006 "
+    "--clip-grad 1.0 "
+    "--fp16 --lr 6.0e-5 --lr-decay-style cosine --min-lr 6.0e-6 --lr-warmup-fraction .001 --lr-decay-iters "
+    "430000 "
+    "--tensor-model-parallel-size 8 --pipeline-model-parallel-size 16 --data-path text_document --vocab-file "
+    "vocab.json "
+    "--merge-file merges.txt --split 949,50,1 --log-interval 100 --save-interval 10000 --eval-interval 1000 "
+    "--save ckpt "
+    "--load ckpt --eval-iters 10 --tensorboard-dir tb";
+constexpr const char* kLlamaScript =
+    "--use-mcore-models --num-layers 32 --hidden-size 4096 --ffn-hidden-size 14336 --num-attention-heads 32 "
+    "--group-query-attention --num-query-groups 8 --kv-channels 128 --seq-length 8192 "
+    "--max-position-embeddings 8192 "
+    "--position-embedding-type rope --rotary-base 1000000 --rotary-percent 1.0 --attention-dropout 0.0 "
+    "--hidden-dropout 0.0 --swiglu --init-method-std 0.0134 --apply-layernorm-1p "
+    "--untie-embeddings-and-output-weights "
+    "--disable-bias-linear --micro-batch-size 1 --global-batch-size 128 --train-samples 1953125000 "
+    "--lr-decay-samples 1949218748 --lr-warmup-samples 3906252 --lr 0.00015 --min-lr 0.00001 "
+    "--lr-decay-style cosine "
+    "--clip-grad 1.0 --weight-decay 0.1 --adam-beta1 0.9 --adam-beta2 0.95 --bf16 "
+    "--cross-entropy-loss-fusion "
+    "--calculate-per-token-loss --manual-gc --empty-unused-memory-level 0 --context-parallel-size 2 "
+    "--sequence-parallel "
+    "--use-distributed-optimizer --mock-data --tokenizer-type NullTokenizer --vocab-size 128256 --split "
+    "99,1,0 "
+    "--no-create-attention-mask-in-dataloader --num-workers 1";
+
 TEST(MegatronFlags, ExampleScriptsParse) {
   FullRun gpt;
-  const Args gpt_args = {"--num-layers",
-                         "96",
-                         "--hidden-size",
-                         "12288",
-                         "--num-attention-heads",
-                         "96",
-                         "--seq-length",
-                         "2048",
-                         "--max-position-embeddings",
-                         "2048",
-                         "--attention-backend",
-                         "auto",
-                         "--micro-batch-size",
-                         "1",
-                         "--global-batch-size",
-                         "1536",
-                         "--rampup-batch-size",
-                         "16",
-                         "16",
-                         "5859375",
-                         "--train-iters",
-                         "500000",
-                         "--weight-decay",
-                         "0.1",
-                         "--adam-beta1",
-                         "0.9",
-                         "--adam-beta2",
-                         "0.95",
-                         "--init-method-std",
-                         "0.006",
-                         "--clip-grad",
-                         "1.0",
-                         "--fp16",
-                         "--lr",
-                         "6.0e-5",
-                         "--lr-decay-style",
-                         "cosine",
-                         "--min-lr",
-                         "6.0e-6",
-                         "--lr-warmup-fraction",
-                         ".001",
-                         "--lr-decay-iters",
-                         "430000",
-                         "--tensor-model-parallel-size",
-                         "8",
-                         "--pipeline-model-parallel-size",
-                         "16",
-                         "--data-path",
-                         "text_document",
-                         "--vocab-file",
-                         "vocab.json",
-                         "--merge-file",
-                         "merges.txt",
-                         "--split",
-                         "949,50,1",
-                         "--log-interval",
-                         "100",
-                         "--save-interval",
-                         "10000",
-                         "--eval-interval",
-                         "1000",
-                         "--save",
-                         "ckpt",
-                         "--load",
-                         "ckpt",
-                         "--eval-iters",
-                         "10",
-                         "--tensorboard-dir",
-                         "tb"};
-  apply_flags(gpt.tree, parse_flags(gpt_args, gpt.tree, kRules), false);
+  apply_flags(gpt.tree, parse_flags(split_words(kGptScript), gpt.tree, kRules), false);
   EXPECT_EQ(gpt.tree.text("parallel.pipeline"), "16");
   EXPECT_EQ(gpt.tree.text("model.hidden_dropout"), "0.1");
   EXPECT_EQ(gpt.tree.text("train.rampup_batch_size"), "16,16,5859375");
 
   FullRun llama;
-  const Args llama_args = {"--use-mcore-models",
-                           "--num-layers",
-                           "32",
-                           "--hidden-size",
-                           "4096",
-                           "--ffn-hidden-size",
-                           "14336",
-                           "--num-attention-heads",
-                           "32",
-                           "--group-query-attention",
-                           "--num-query-groups",
-                           "8",
-                           "--kv-channels",
-                           "128",
-                           "--seq-length",
-                           "8192",
-                           "--max-position-embeddings",
-                           "8192",
-                           "--position-embedding-type",
-                           "rope",
-                           "--rotary-base",
-                           "1000000",
-                           "--rotary-percent",
-                           "1.0",
-                           "--attention-dropout",
-                           "0.0",
-                           "--hidden-dropout",
-                           "0.0",
-                           "--swiglu",
-                           "--init-method-std",
-                           "0.0134",
-                           "--apply-layernorm-1p",
-                           "--untie-embeddings-and-output-weights",
-                           "--disable-bias-linear",
-                           "--micro-batch-size",
-                           "1",
-                           "--global-batch-size",
-                           "128",
-                           "--train-samples",
-                           "1953125000",
-                           "--lr-decay-samples",
-                           "1949218748",
-                           "--lr-warmup-samples",
-                           "3906252",
-                           "--lr",
-                           "0.00015",
-                           "--min-lr",
-                           "0.00001",
-                           "--lr-decay-style",
-                           "cosine",
-                           "--clip-grad",
-                           "1.0",
-                           "--weight-decay",
-                           "0.1",
-                           "--adam-beta1",
-                           "0.9",
-                           "--adam-beta2",
-                           "0.95",
-                           "--bf16",
-                           "--cross-entropy-loss-fusion",
-                           "--calculate-per-token-loss",
-                           "--manual-gc",
-                           "--empty-unused-memory-level",
-                           "0",
-                           "--context-parallel-size",
-                           "2",
-                           "--sequence-parallel",
-                           "--use-distributed-optimizer",
-                           "--mock-data",
-                           "--tokenizer-type",
-                           "NullTokenizer",
-                           "--vocab-size",
-                           "128256",
-                           "--split",
-                           "99,1,0",
-                           "--no-create-attention-mask-in-dataloader",
-                           "--num-workers",
-                           "1"};
-  const ParsedFlags flags = parse_flags(llama_args, llama.tree, kRules);
+  const ParsedFlags flags = parse_flags(split_words(kLlamaScript), llama.tree, kRules);
   apply_flags(llama.tree, flags, false);
   EXPECT_EQ(flags.notes.size(), 6u);
   EXPECT_EQ(llama.tree.text("model.num_query_groups"), "8");

@@ -13,21 +13,8 @@ namespace {
 
 using config_testing::error_text;
 using config_testing::FullRun;
+using config_testing::split_words;
 using testing::HasSubstr;
-
-std::vector<std::string> split_words(const std::string& line) {
-  std::vector<std::string> words;
-  std::string word;
-  for (const char c : line + " ") {
-    if (c != ' ') {
-      word += c == '_' && !word.empty() && word[0] == '(' ? ' ' : c;  // "(7,_0)" is one word with a blank
-    } else if (!word.empty()) {
-      words.push_back(word);
-      word.clear();
-    }
-  }
-  return words;
-}
 
 struct Sets {
   const char* line;

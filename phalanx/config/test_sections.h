@@ -141,6 +141,21 @@ class FullRun {
   std::deque<std::vector<std::string>> text_lists_;
 };
 
+// A command line as words; "(7,_0)" is one word with a blank.
+inline std::vector<std::string> split_words(const std::string& line) {
+  std::vector<std::string> words;
+  std::string word;
+  for (const char c : line + " ") {
+    if (c != ' ') {
+      word += c == '_' && !word.empty() && word[0] == '(' ? ' ' : c;
+    } else if (!word.empty()) {
+      words.push_back(word);
+      word.clear();
+    }
+  }
+  return words;
+}
+
 // The text of the Error that `action` throws, after its kind was checked; "no error" when none comes.
 template <typename Action>
 std::string error_text(ErrorKind kind, const Action& action) {

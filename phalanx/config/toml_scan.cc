@@ -41,27 +41,23 @@ bool is_blank(char c) {
 
 // `at` is behind the opening quotes; returns the place behind the closing ones, or where an open string gives up.
 size_t skip_string(std::string_view text, size_t at, char quote, bool multi_line, const std::string& path) {
+  const std::string closing(multi_line ? 3 : 1, quote);
   while (at < text.size()) {
     if (text[at] == '\\' && quote == '"') {
       const size_t escaped = ++at;
-      while (multi_line && at < text.size() && is_blank(text[at]))
-        ++at;  // a line-ending backslash escapes no more
+      while (multi_line && at < text.size() && is_blank(text[at])) ++at;
       if (at < text.size() && !is_ascii(text[at])) throw_at(text, at, path);
-      if (at == escaped) ++at;
-    } else if (text[at] == '\n' && !multi_line) {
-      return at;
-    } else if (text[at] != quote) {
-      ++at;
-    } else if (!multi_line) {
-      return at + 1;
-    } else if (text.substr(at, 3) == std::string(3, quote)) {
-      at += 3;
-      // Up to two more quotes belong to the string's end.
-      for (int extra = 0; extra < 2 && at < text.size() && text[at] == quote; ++extra) ++at;
-      return at;
-    } else {
-      ++at;
+      if (at == escaped) ++at;  // a backslash that ends a line escapes nothing else
+      continue;
     }
+    if (text[at] == '\n' && !multi_line) return at;
+    if (text.substr(at).starts_with(closing)) {
+      at += closing.size();
+      // A multi-line string may end in up to two quotes of its own.
+      for (int own = 0; multi_line && own < 2 && at < text.size() && text[at] == quote; ++own) ++at;
+      return at;
+    }
+    ++at;
   }
   return at;
 }

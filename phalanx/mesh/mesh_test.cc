@@ -43,8 +43,10 @@ void check_groups(const Mesh& mesh) {
       ASSERT_EQ(static_cast<int>(group.size()), mesh.size(set));
       for (size_t i = 0; i < group.size(); ++i) {
         ASSERT_TRUE(seen.insert(group[i]).second) << "rank in two groups";
-        ASSERT_EQ(mesh.group(group[i], set), group);
-        ASSERT_EQ(mesh.index_in_group(group[i], set), static_cast<int>(i));
+        if (mesh.world_size() <= 16 || i + 1 == group.size()) {  // in larger worlds one member a group
+          ASSERT_EQ(mesh.group(group[i], set), group);
+          ASSERT_EQ(mesh.index_in_group(group[i], set), static_cast<int>(i));
+        }
         for (const MeshAxis& axis : mesh.axes()) {
           if (std::find(set.begin(), set.end(), axis.name) != set.end()) continue;
           ASSERT_EQ(mesh.coordinate(group[i], axis.name), mesh.coordinate(group[0], axis.name));

@@ -112,7 +112,10 @@ TEST(Safetensors, EmptyFilesAndHeaders) {
 TEST(Safetensors, HostileHeaderLength) {
   EXPECT_THAT(error_of(std::string(8, '\xff') + "{}"),
               HasSubstr("got a header length of 18446744073709551615 bytes; needed at most 100000000"));
-  std::string cut = with_header("{" + entry("a", "[0,8]") + "}", 8);
+  std::string one_too_long = with_header("{}", 0);
+  one_too_long[0] = 3;
+  EXPECT_THAT(error_of(one_too_long), HasSubstr("got a header length of 3 bytes in a file of 10; needed"));
+  const std::string cut = with_header("{" + entry("a", "[0,8]") + "}", 8);
   EXPECT_THAT(error_of(cut.substr(0, 30)),
               HasSubstr("bytes in a file of 30; needed a header inside the file"));
 }
@@ -138,6 +141,8 @@ TEST(Safetensors, OffsetsAgainstTheFile) {
           "the file is cut short"));
   EXPECT_THAT(error_of_header(entry("a", "[18446744073709551608,18446744073709551615]"), 8),
               HasSubstr("needed offsets within the 8 bytes"));
+  EXPECT_THAT(error_of_header(entry("a", "[0,8]", "[1]"), 8),
+              HasSubstr("got 8 bytes; needed 4 bytes for F32 of shape [1]"));
   EXPECT_THAT(error_of_header(entry("a", "[0,8]", "[3]"), 8),
               HasSubstr("got 8 bytes; needed 12 bytes for F32 of shape [3]"));
   EXPECT_THAT(error_of_header(entry("a", "[0,8]", "[4611686018427387904,2]"), 8),

@@ -1,10 +1,17 @@
 #include "phalanx/kernels/adamw/adamw_cpu.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 namespace phalanx::kernels {
 namespace {
+
+constexpr int64_t kPiece = 256;
 
 inline uint16_t to_bfloat16(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);
@@ -28,10 +35,23 @@ inline uint16_t to_float16(float x) {
   return static_cast<uint16_t>(sign | (magnitude > 0x7F800000u ? 0x7E00u : capped));
 }
 
-}  // namespace
-
+// std::sqrt may set errno, which keeps loops over it scalar: three times slower than the memory.
 template <typename T>
-void adamw_range(const AdamWRange<T>& range, const AdamWScalars& scalars, int64_t begin, int64_t end) {
+inline void square_roots(T* x, int64_t n) {
+  int64_t i = 0;
+#if defined(__SSE2__)
+  if constexpr (sizeof(T) == 4) {
+    for (; i + 4 <= n; i += 4) _mm_storeu_ps(x + i, _mm_sqrt_ps(_mm_loadu_ps(x + i)));
+  } else {
+    for (; i + 2 <= n; i += 2) _mm_storeu_pd(x + i, _mm_sqrt_pd(_mm_loadu_pd(x + i)));
+  }
+#endif
+  for (; i < n; ++i) x[i] = std::sqrt(x[i]);
+}
+
+// At most kPiece elements.
+template <typename T>
+void adamw_piece(const AdamWRange<T>& range, const AdamWScalars& scalars, int64_t begin, int64_t n) {
   const auto grad_scale = static_cast<T>(scalars.grad_scale);
   const auto beta1 = static_cast<T>(scalars.beta1);
   const auto beta2 = static_cast<T>(scalars.beta2);
@@ -41,20 +61,33 @@ void adamw_range(const AdamWRange<T>& range, const AdamWScalars& scalars, int64_
   const auto decay = static_cast<T>(scalars.decay);
   const auto step_size = static_cast<T>(scalars.step_size);
   const auto inverse_sqrt_c2 = static_cast<T>(scalars.inverse_sqrt_c2);
-  T* __restrict param = range.param;
-  const T* __restrict grad = range.grad;
-  T* __restrict exp_avg = range.exp_avg;
-  T* __restrict exp_avg_sq = range.exp_avg_sq;
-  uint16_t* __restrict copy = range.copy;
+  T* __restrict param = range.param + begin;
+  const T* __restrict grad = range.grad + begin;
+  T* __restrict exp_avg = range.exp_avg + begin;
+  T* __restrict exp_avg_sq = range.exp_avg_sq + begin;
+  T root[kPiece];
 #pragma omp simd
-  for (int64_t i = begin; i < end; ++i) {
+  for (int64_t i = 0; i < n; ++i) {
     const T g = grad[i] * grad_scale;
-    const T m = beta1 * exp_avg[i] + rest1 * g;
+    exp_avg[i] = beta1 * exp_avg[i] + rest1 * g;
     const T v = beta2 * exp_avg_sq[i] + rest2 * g * g;
-    exp_avg[i] = m;
     exp_avg_sq[i] = v;
-    param[i] = param[i] * decay - step_size * m / (std::sqrt(v) * inverse_sqrt_c2 + epsilon);
+    root[i] = v;
   }
+  square_roots(root, n);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    param[i] = param[i] * decay - step_size * exp_avg[i] / (root[i] * inverse_sqrt_c2 + epsilon);
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void adamw_range(const AdamWRange<T>& range, const AdamWScalars& scalars, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; i += kPiece) adamw_piece(range, scalars, i, std::min(kPiece, end - i));
+  const T* __restrict param = range.param;
+  uint16_t* __restrict copy = range.copy;
   if (range.copy_kind == CopyKind::kBfloat16) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) copy[i] = to_bfloat16(static_cast<float>(param[i]));

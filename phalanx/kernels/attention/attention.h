@@ -24,8 +24,8 @@ struct AttentionSpec {
   double scale = 1.0;
   int64_t window = 0;  // 0: all earlier keys
   double dropout = 0.0;
-  RandomKey key;                // used when dropout > 0
-  int64_t num_heads_global = 0; // used when dropout > 0
+  RandomKey key;                 // used when dropout > 0
+  int64_t num_heads_global = 0;  // used when dropout > 0
   int64_t first_head = 0;
 };
 
@@ -53,6 +53,7 @@ void attention_backward_ref(const Tensor& dout, const AttentionInputs& in, const
 
 // Generation: n query rows of one sequence at indices first .. first + n - 1 against its keys 0 .. L - 1.
 // q [n, A, D], k and v [L, G, D] with L >= first + n; out [n, A, D].
-Tensor attention_step(const Tensor& q, const Tensor& k, const Tensor& v, int64_t first, const AttentionSpec& spec);
+Tensor attention_step(const Tensor& q, const Tensor& k, const Tensor& v, int64_t first,
+                      const AttentionSpec& spec);
 
 }  // namespace phalanx::kernels

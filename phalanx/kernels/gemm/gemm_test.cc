@@ -34,7 +34,7 @@ struct Operands {
 
 // Slices of one pool of values, which costs less than drawing new ones for every case.
 Tensor values(int64_t rows, int64_t columns, int64_t offset, at::ScalarType dtype) {
-  static const Tensor pool = random_tensor({300000}, 1);
+  static const Tensor pool = random_tensor({400000}, 1);
   return pool.narrow(0, offset, rows * columns).view({rows, columns}).to(dtype);
 }
 
@@ -73,62 +73,103 @@ TEST(Gemm, EqualsTheDefinitionInFp64) {
   }
 }
 
-// Every route that serves, both betas, c of the operands' dtype and in fp32: at most twice as far from fp64 as at::mm.
+// One route, both betas, c of the operands' dtype and in fp32: at most twice as far from fp64 as at::mm. Returns how
+// many results were compared.
+int expect_as_close_as_plain_ops(GemmRoute route, const Operands& o, const std::string& label) {
+  const at::ScalarType dtype = o.a.scalar_type();
+  const Tensor product = at::mm(o.a, o.b);
+  const Tensor exact = at::mm(o.a.to(at::kDouble), o.b.to(at::kDouble));
+  int compared = 0;
+  for (const at::ScalarType sum_dtype : {dtype, at::kFloat}) {
+    for (const double beta : {0.0, 1.0}) {
+      const Tensor start = o.c.to(sum_dtype);
+      Tensor c = start.clone();
+      if (beta == 0.0) c.fill_(std::numeric_limits<double>::quiet_NaN());
+      gemm_run(route, o.a, o.b, c, beta);
+      const Tensor plain = beta == 0.0 ? product.to(sum_dtype) : start + product.to(sum_dtype);
+      EXPECT_EQ(fused_error(c, plain, exact + beta * start.to(at::kDouble)), "") << label << " beta " << beta;
+      ++compared;
+    }
+  }
+  return compared;
+}
+
 TEST(Gemm, EveryRouteIsAsCloseAsPlainOps) {
   int compared = 0;
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
     for (const Shape3& shape : kShapes) {
       for (const Gemm::Layout layout : kLayouts) {
-        const auto [a, b, c0] = operands(shape, layout, dtype);
-        for (const at::ScalarType sum_dtype : {dtype, at::kFloat}) {
-          for (const GemmRoute route : kRoutes) {
-            if (!gemm_route_serves(route, dtype, a.device())) continue;
-            for (const double beta : {0.0, 1.0}) {
-              const Tensor start = c0.to(sum_dtype);
-              const Tensor product = at::mm(a, b).to(sum_dtype);
-              const Tensor plain = beta == 0.0 ? product : start + product;
-              Tensor c = start.clone();
-              if (beta == 0.0) c.fill_(std::numeric_limits<double>::quiet_NaN());
-              gemm_run(route, a, b, c, beta);
-              EXPECT_EQ(fused_error(c, plain, gemm_ref(a, b, start.to(at::kDouble), beta)), "")
-                  << name(shape, layout) << " route " << static_cast<int>(route) << " beta " << beta;
-              ++compared;
-            }
+        const Operands o = operands(shape, layout, dtype);
+        for (const GemmRoute route : kRoutes) {
+          if (!gemm_route_serves(route, dtype, o.a.device())) continue;
+          compared += expect_as_close_as_plain_ops(
+              route, o, name(shape, layout) + " route " + std::to_string(static_cast<int>(route)));
+        }
+      }
+    }
+  }
+  EXPECT_GE(compared, 10 * 4 * 4 * (1 + 2 + 2));
+}
+
+// Shapes with odd sums, ends of blocks in every direction, few rows, and several blocks and tasks.
+TEST(Gemm, HalfProductsReachFp32Unrounded) {
+  std::vector<Shape3> shapes = kShapes;
+  shapes.insert(shapes.end(), {{3, 40, 21}, {31, 200, 33}, {64, 64, 512}, {65, 65, 513}, {330, 70, 1030}});
+  const int threads = at::get_num_threads();
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kHalf}) {
+    for (const Shape3& shape : shapes) {
+      for (const Gemm::Layout layout : kLayouts) {
+        const auto [a, b, start] = operands(shape, layout, dtype);
+        const Tensor product = at::mm(a.to(at::kDouble), b.to(at::kDouble));
+        for (const GemmRoute route : {GemmRoute::kAten, GemmRoute::kFloat}) {
+          for (const double beta : {0.0, 1.0}) {
+            Tensor c = start.to(at::kFloat);
+            const Tensor exact = product + beta * c.to(at::kDouble);
+            at::set_num_threads(1);
+            gemm_run(route, a, b, c, beta);
+            EXPECT_LE(relative_error(c, exact), 1e-6)
+                << name(shape, layout) << " route " << static_cast<int>(route);
+            if (route != GemmRoute::kAten || shape[0] < 300) continue;  // one task
+            Tensor again = start.to(at::kFloat);
+            at::set_num_threads(2);
+            gemm_run(route, a, b, again, beta);
+            EXPECT_TRUE(at::equal(again, c)) << name(shape, layout);
           }
         }
       }
     }
   }
-  EXPECT_GE(compared, 10 * 4 * 2 * (2 + 2 * 4));
+  at::set_num_threads(threads);
 }
 
-TEST(Gemm, TheFloatRouteKeepsHalfProductsInFp32) {
-  const auto [a, b, c0] = operands({40, 50, 600}, Gemm::Layout::kTN, at::kBFloat16);
-  Tensor c = at::zeros({40, 50});
-  gemm_run(GemmRoute::kFloat, a, b, c, 0.0);
-  EXPECT_LE(relative_error(c, by_definition(a, b)), 1e-6);
-}
-
-TEST(Gemm, ReadsStridedOperandsAndWritesIntoARowMajorView) {
-  const Tensor a_wide = random_tensor({200, 400}, 4, at::kFloat);
-  const Tensor b_wide = random_tensor({150, 300}, 5, at::kFloat);
+void expect_reads_strided_operands(at::ScalarType dtype) {
+  const Tensor a_wide = values(70, 400, 4, dtype);
+  const Tensor b_wide = values(150, 300, 5, dtype);
   const std::vector<std::pair<Tensor, Tensor>> cases = {
-      {a_wide.slice(1, 10, 160), b_wide.slice(1, 0, 130)},             // row stride larger than the row
-      {a_wide.slice(1, 0, 300, 2), b_wide.slice(1, 0, 260, 2)},        // no unit stride at all
-      {a_wide.select(1, 3).unsqueeze(1).expand({200, 150}), b_wide}};  // repeated columns
+      {a_wide.slice(1, 10, 160), b_wide.slice(1, 0, 130)},           // row stride larger than the row
+      {a_wide.slice(1, 0, 300, 2), b_wide.slice(1, 0, 260, 2)},      // no unit stride at all
+      {a_wide.select(1, 3).unsqueeze(1).expand({70, 150}), b_wide},  // repeated columns
+      {a_wide.narrow(0, 0, 1).slice(1, 0, 150).expand({70, 150}),
+       b_wide.t().slice(0, 1, 151).slice(1, 0, 150).t()}};
   for (const auto& [a, b] : cases) {
-    for (const GemmRoute route : {GemmRoute::kAten, GemmRoute::kOneDnn}) {
-      if (!gemm_route_serves(route, at::kFloat, a.device())) continue;
+    const Tensor exact = by_definition(a, b);
+    for (const GemmRoute route : kRoutes) {
+      if (!gemm_route_serves(route, dtype, a.device())) continue;
       for (const double beta : {0.0, 1.0}) {
-        Tensor frame = at::full({200, b.size(1) + 20}, 7.0, a.options());
+        Tensor frame = at::full({70, b.size(1) + 20}, 7.0, at::TensorOptions(at::kFloat));
         Tensor c = frame.slice(1, 5, 5 + b.size(1));
         gemm_run(route, a, b, c, beta);
-        EXPECT_LE(relative_error(c, by_definition(a, b) + 7.0 * beta), 1e-6);
+        EXPECT_LE(relative_error(c, exact + 7.0 * beta), 1e-6);
         EXPECT_TRUE((frame.slice(1, 0, 5) == 7).all().item<bool>());
         EXPECT_TRUE((frame.slice(1, 5 + b.size(1)) == 7).all().item<bool>());
       }
     }
   }
+}
+
+TEST(Gemm, ReadsStridedOperandsAndWritesIntoARowMajorView) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf})
+    expect_reads_strided_operands(dtype);
 }
 
 TEST(Gemm, EmptySizes) {
@@ -144,9 +185,11 @@ TEST(Gemm, EmptySizes) {
     EXPECT_TRUE((c == 2).all().item<bool>());
     for (const GemmRoute route : kRoutes) {
       if (!gemm_route_serves(route, dtype, c.device())) continue;
-      c.fill_(std::numeric_limits<double>::quiet_NaN());
-      gemm_run(route, zeros(3, 0), zeros(0, 5), c, 0.0);
-      EXPECT_TRUE((c == 0).all().item<bool>());
+      for (Tensor sum : {c.clone(), c.to(dtype == at::kDouble ? dtype : at::kFloat)}) {
+        sum.fill_(std::numeric_limits<double>::quiet_NaN());
+        gemm_run(route, zeros(3, 0), zeros(0, 5), sum, 0.0);
+        EXPECT_TRUE((sum == 0).all().item<bool>());
+      }
     }
   }
 }

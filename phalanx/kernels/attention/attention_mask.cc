@@ -1,0 +1,44 @@
+#include "phalanx/kernels/attention/attention_mask.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "phalanx/kernels/attention/attention_cpu.h"
+#include "phalanx/kernels/dropout/dropout.h"
+
+namespace phalanx::kernels {
+
+Tensor hidden_keys(int64_t first_query, int64_t n, int64_t first_key, int64_t count, int64_t window,
+                   const Tensor& document, at::Device device) {
+  const auto options = at::TensorOptions(at::kLong).device(device);
+  const Tensor i = at::arange(first_query, first_query + n, options).unsqueeze(1);
+  const Tensor j = at::arange(first_key, first_key + count, options).unsqueeze(0);
+  Tensor hidden = j > i;
+  if (window > 0) hidden.logical_or_(j <= i - window);
+  if (document.defined()) {
+    hidden.logical_or_(document.narrow(0, first_query, n).unsqueeze(1) !=
+                       document.narrow(0, first_key, count).unsqueeze(0));
+  }
+  return hidden;
+}
+
+Tensor kept_probabilities(const AttentionSpec& spec, int64_t sample, int64_t A, int64_t S,
+                          at::Device device) {
+  const int64_t first = (sample * spec.num_heads_global + spec.first_head) * S * S;
+  if (!device.is_cpu()) {
+    const Tensor elements = at::arange(first, first + A * S * S, at::TensorOptions(at::kLong).device(device));
+    return dropout_keep_mask(elements, spec.key, spec.dropout).view({A, S, S});
+  }
+  Tensor keep = at::empty({A, S, S}, at::TensorOptions(at::kBool));
+  bool* to = keep.data_ptr<bool>();
+  const uint32_t threshold = dropout_threshold(spec.dropout);
+  const int64_t grain = std::max<int64_t>(1, (1 << 13) / S);
+  at::parallel_for(0, A * S, grain, [&](int64_t begin, int64_t end) {
+    keep_rows(spec.key, threshold, static_cast<uint64_t>(first), S, to, begin, end);
+  });
+  return keep;
+}
+
+}  // namespace phalanx::kernels
