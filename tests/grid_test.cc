@@ -122,8 +122,8 @@ struct Trajectory {
 };
 
 // run_train_step with a classic mistake put in, through the public pieces.
-StepOutcome mutated_step(Model& model, Optimizer& optimizer, std::vector<HostBatch> data, const StepContext& context,
-                         Mutant mutant) {
+StepOutcome mutated_step(Model& model, Optimizer& optimizer, std::vector<HostBatch> data,
+                         const StepContext& context, Mutant mutant) {
   if (mutant == Mutant::kDropoutByLocalRow) {
     for (HostBatch& host : data) host.first_sample = 0;
   }
@@ -138,8 +138,9 @@ StepOutcome mutated_step(Model& model, Optimizer& optimizer, std::vector<HostBat
   WeightGrads grads;
   for (const HostBatch& host : data) {
     const double counted = static_cast<double>(count_labels({host}));
-    const double weight =
-        mutant == Mutant::kMeanOfMeans ? 1.0 / std::max(1.0, counted) / static_cast<double>(data.size()) : 1.0 / whole;
+    const double weight = mutant == Mutant::kMeanOfMeans
+                              ? 1.0 / std::max(1.0, counted) / static_cast<double>(data.size())
+                              : 1.0 / whole;
     const Batch batch = make_batch(host, kLength, context, weight, true, model);
     if (mutant == Mutant::kStaleGradient) {
       for (Parameter* p : model.parameters()) p->has_grad = false;  // overwrites instead of accumulating
@@ -182,8 +183,10 @@ std::string difference(const Trajectory& a, const Trajectory& b, bool fp64) {
   const double bar = fp64 ? 1e-10 : 1e-5;
   for (size_t i = 0; i < a.losses.size(); ++i) {
     const auto far = [&](double x, double y) { return !(std::abs(x - y) <= bar * std::abs(y)); };
-    if (far(a.losses[i], b.losses[i])) return fmt::format("step {}: loss {} and {}", i + 1, a.losses[i], b.losses[i]);
-    if (far(a.norms[i], b.norms[i])) return fmt::format("step {}: norm {} and {}", i + 1, a.norms[i], b.norms[i]);
+    if (far(a.losses[i], b.losses[i]))
+      return fmt::format("step {}: loss {} and {}", i + 1, a.losses[i], b.losses[i]);
+    if (far(a.norms[i], b.norms[i]))
+      return fmt::format("step {}: norm {} and {}", i + 1, a.norms[i], b.norms[i]);
   }
   const double weights = (a.weights - b.weights).abs().max().item<double>();
   if (fp64 && !(weights <= 1e-10)) return fmt::format("weights differ by {}", weights);
@@ -196,7 +199,9 @@ std::string describe(const Setting& s) {
   return text;
 }
 
-Trajectory reference_of(const Setting& s) { return train(s, kSamples, {}, Mutant::kNone); }
+Trajectory reference_of(const Setting& s) {
+  return train(s, kSamples, {}, Mutant::kNone);
+}
 
 TEST(Grid, EveryCutIsTheSameRun) {
   const std::vector<Cell> cells = testing::covering_cells(axes());
@@ -209,7 +214,8 @@ TEST(Grid, EveryCutIsTheSameRun) {
     covered.merge(testing::pairs_of(cell));
   }
   const size_t all = testing::all_pairs(axes()).size();
-  std::printf("grid: %zu cells over %zu axes, %zu of %zu pairs covered\n", cells.size(), axes().size(), covered.size(), all);
+  std::printf("grid: %zu cells over %zu axes, %zu of %zu pairs covered\n", cells.size(), axes().size(),
+              covered.size(), all);
   EXPECT_EQ(covered.size(), all);
 }
 
@@ -233,22 +239,37 @@ TEST(Grid, RecomputeIsBitEqual) {
 
 // The grid must fail on every classic mistake that a world of one can make.
 TEST(Grid, EveryMutantIsCaught) {
-  const Setting base{{{"micro_batch", "3"}, {"recompute", "none"}, {"dropout", "0.1"}, {"label_mask", "some"},
-                      {"attention", "causal"}, {"tied", "yes"}, {"vocab", "211"}, {"kv_groups", "2"},
-                      {"family", "gpt"}, {"dtype", "fp64"}}};
+  const Setting base{{{"micro_batch", "3"},
+                      {"recompute", "none"},
+                      {"dropout", "0.1"},
+                      {"label_mask", "some"},
+                      {"attention", "causal"},
+                      {"tied", "yes"},
+                      {"vocab", "211"},
+                      {"kv_groups", "2"},
+                      {"family", "gpt"},
+                      {"dtype", "fp64"}}};
   const Trajectory reference = reference_of(base);
   EXPECT_EQ(difference(train(base, 3, {}, Mutant::kNone), reference, true), "");
   for (const Mutant mutant :
        {Mutant::kMeanOfMeans, Mutant::kDropoutByLocalRow, Mutant::kStaleGradient, Mutant::kSkippedMask}) {
-    EXPECT_NE(difference(train(base, 3, {}, mutant), reference, true), "") << "mutant " << static_cast<int>(mutant);
+    EXPECT_NE(difference(train(base, 3, {}, mutant), reference, true), "")
+        << "mutant " << static_cast<int>(mutant);
   }
 }
 
 // Each axis has a mutant that only it catches: without the axis, the mistake goes unseen.
 TEST(Grid, TheAxisIsWhatCatchesTheMutant) {
-  Setting s{{{"micro_batch", "3"}, {"recompute", "none"}, {"dropout", "0"}, {"label_mask", "none"},
-             {"attention", "causal"}, {"tied", "yes"}, {"vocab", "128"}, {"kv_groups", "4"},
-             {"family", "gpt"}, {"dtype", "fp64"}}};
+  Setting s{{{"micro_batch", "3"},
+             {"recompute", "none"},
+             {"dropout", "0"},
+             {"label_mask", "none"},
+             {"attention", "causal"},
+             {"tied", "yes"},
+             {"vocab", "128"},
+             {"kv_groups", "4"},
+             {"family", "gpt"},
+             {"dtype", "fp64"}}};
   EXPECT_EQ(difference(train(s, 3, {}, Mutant::kDropoutByLocalRow), reference_of(s), true), "");
   EXPECT_EQ(difference(train(s, 3, {}, Mutant::kSkippedMask), reference_of(s), true), "");
   EXPECT_EQ(difference(train(s, 4, {}, Mutant::kMeanOfMeans), reference_of(s), true), "");

@@ -15,7 +15,7 @@ using testing::run_program;
 
 const std::string kTiny =
     "train --preset tiny --model.num_layers=1 --model.seq_length=32 --mock-data --mock-mask-fraction 0.2 "
-    "--model.hidden_dropout=0.1 --train.micro_batch_size=2 --train.global_batch_size=4 --threads 1 --optim.lr=1e-2 ";
+    "--model.hidden_dropout=0.1 --train.micro_batch_size=2 --train.global_batch_size=4 --threads 1 ";
 
 class TrainRun : public ::testing::Test {
  protected:

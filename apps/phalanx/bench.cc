@@ -91,7 +91,8 @@ Json bench_train(const TrainBench& bench) {
   validate(model_config);
   at::set_num_threads(static_cast<int>(bench.threads));
   const at::ScalarType dtype = scalar_type(bench.dtype);
-  const at::Device device = bench.device == DeviceKind::kCuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const at::Device device =
+      bench.device == DeviceKind::kCuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
   const kernels::Gemm gemm;
   const auto group = comm::make_self_group("tp");
   Model model(model_config, {.device = device, .dtype = dtype}, gemm, *group);
@@ -145,7 +146,8 @@ int run_bench(const Arguments& args) {
   TrainBench bench;
   ConfigTree tree;
   tree.add_section("bench", bench);
-  FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}, {"--help", "", FlagKind::kSwitch}}, .megatron = false};
+  FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}, {"--help", "", FlagKind::kSwitch}},
+                  .megatron = false};
   for (const ConfigField& field : tree.sections()[0].fields) {
     std::string flag = "--" + field.ref.name();
     std::replace(flag.begin(), flag.end(), '_', '-');

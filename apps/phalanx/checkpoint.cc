@@ -1,5 +1,4 @@
 #include <cstdio>
-#include <filesystem>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -31,36 +30,32 @@ constexpr const char* kHelp =
     "example: phalanx checkpoint inspect runs/demo\n";
 
 constexpr const char* kImportHelp =
-    "usage: phalanx checkpoint import-hf HF_DIR OUT_DIR [--dtype fp32|bf16|fp16|fp64] [--force] [--json]\n"
-    "Makes a checkpoint of a GPT-2, Llama, Mistral or Qwen2 folder (safetensors, single or sharded). Its "
-    "tokenizer files\n"
-    "go into OUT_DIR/tokenizer, its model settings into OUT_DIR/config.toml. Keeps the stored dtype unless "
-    "told otherwise.\n"
+    "usage: phalanx checkpoint import-hf HF_DIR OUT_DIR [--dtype DTYPE] [--force] [--json]\n"
+    "Makes a checkpoint of a GPT-2, Llama, Mistral or Qwen2 folder (safetensors, one file or shards).\n"
+    "Tokenizer files go into OUT_DIR/tokenizer, the model section into OUT_DIR/config.toml.\n"
     "example: phalanx checkpoint import-hf models/gpt2 runs/gpt2\n"
-    "then:    phalanx train runs/gpt2/config.toml --checkpoint.load=runs/gpt2 --checkpoint.finetune=true "
-    "...\n\n";
+    "then:    phalanx train runs/gpt2/config.toml --checkpoint.load=runs/gpt2 \\\n"
+    "           --checkpoint.finetune=true --run-dir runs/mine ...\n\n";
 
 constexpr const char* kExportHelp =
-    "usage: phalanx checkpoint export-hf CHECKPOINT OUT_DIR [--family gpt2|llama|mistral|qwen2] [--dtype D] "
-    "[--json] ...\n"
-    "Makes a folder that AutoModelForCausalLM.from_pretrained loads. CHECKPOINT is a run folder, a folder of "
-    "checkpoints\n"
-    "or one step. Token ids, tokenizer files and generation settings come from the Hugging Face folder that "
-    "the weights\n"
-    "once came from. A dtype wider than the stored weights takes the run's masters.\n"
+    "usage: phalanx checkpoint export-hf CHECKPOINT OUT_DIR [--family NAME] [--dtype DTYPE] ...\n"
+    "Makes a folder that AutoModelForCausalLM.from_pretrained loads. CHECKPOINT is a run folder, a\n"
+    "folder of checkpoints or one step. Token ids, tokenizer files and generation settings are those\n"
+    "of the Hugging Face folder that the weights once came from. A dtype wider than the stored\n"
+    "weights takes the run's masters.\n"
     "example: phalanx checkpoint export-hf runs/demo exported --dtype bf16\n\n";
 
 constexpr const char* kInspectHelp =
     "usage: phalanx checkpoint inspect PATH [--step N] [--json]\n"
-    "PATH is a run folder, a checkpoint, a Hugging Face folder or a safetensors file. Reads headers only.\n"
+    "PATH is a run folder, a checkpoint, a Hugging Face folder or a safetensors file. Reads headers\n"
+    "only.\n"
     "example: phalanx checkpoint inspect runs/demo --json\n\n";
 
 constexpr const char* kVerifyHelp =
     "usage: phalanx checkpoint verify PATH [--step N] [--json]\n"
-    "Reads every byte: sizes and checksums, that boxes cover every tensor exactly, and each value. Exit code "
-    "3 names the\n"
-    "first file or tensor that is damaged; 6 when there are NaN or infinite values, which are counted by "
-    "tensor.\n"
+    "Reads every byte: sizes and checksums, that boxes cover every tensor exactly, and each value.\n"
+    "Exit code 3: the file or tensor that is named is damaged. 6: there are NaN or infinite values,\n"
+    "counted by tensor.\n"
     "example: phalanx checkpoint verify runs/demo\n\n";
 
 const FlagAlias kHelpFlag = {"--help", "", FlagKind::kSwitch, "print this text"};
@@ -116,6 +111,20 @@ std::optional<at::ScalarType> dtype_of(const ParsedFlags& flags) {
   return parse_float_dtype(flags.option("--dtype"), "--dtype");
 }
 
+std::string counted(size_t n, const std::string& what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
+
+// The text at the end of a path of keys, or "".
+std::string text_at(const Json& json, std::initializer_list<const char*> keys) {
+  const Json* node = &json;
+  for (const char* key : keys) {
+    if (!node->is_object() || !node->contains(key)) return "";
+    node = &(*node)[key];
+  }
+  return node->is_string() ? node->get<std::string>() : "";
+}
+
 class Bar {
  public:
   Bar(const std::string& title, uint64_t total)
@@ -156,10 +165,10 @@ int import_verb(const Arguments& args) {
                    .dump());
     return 0;
   }
-  print_line(fmt::format("{}: {} with {} parameters in {} ({}), {} tokenizer files", words.at(1),
-                         hf_model_type(folder.family()),
-                         human_count(static_cast<double>(report.num_parameters)), dtype_word(report.dtype),
-                         human_bytes(static_cast<double>(report.bytes)), report.num_tokenizer_files));
+  print_line(fmt::format(
+      "{}: {} with {} parameters in {} ({}), {}", words.at(1), hf_model_type(folder.family()),
+      human_count(static_cast<double>(report.num_parameters)), dtype_word(report.dtype),
+      human_bytes(static_cast<double>(report.bytes)), counted(report.num_tokenizer_files, "tokenizer file")));
   return 0;
 }
 
@@ -169,7 +178,7 @@ std::string find_import(const CheckpointReader& reader) {
   Json metadata = reader.metadata();
   for (int hops = 0; hops < 8; ++hops) {
     if (metadata.contains("hf")) return folder;
-    const std::string load = metadata.value(Json::json_pointer("/config/checkpoint/load"), std::string());
+    const std::string load = text_at(metadata, {"config", "checkpoint", "load"});
     if (load.empty()) return "";
     try {
       folder = resolve_checkpoint_folder(load, std::nullopt);
@@ -185,7 +194,13 @@ std::string find_import(const CheckpointReader& reader) {
 
 std::optional<HfFamily> parse_family(const std::string& text) {
   if (text.empty()) return std::nullopt;
-  return hf_family_of({{"model_type", text}}, "--family");
+  for (const HfFamily family : {HfFamily::kGpt2, HfFamily::kLlama, HfFamily::kMistral, HfFamily::kQwen2}) {
+    if (text == hf_model_type(family)) return family;
+  }
+  throw Error(ErrorKind::kUsage, {.where = "--family",
+                                  .got = "'" + text + "'",
+                                  .needed = "gpt2, llama, mistral or qwen2",
+                                  .fix = "leave it out to get the one that fits"});
 }
 
 void fill_from_origin(HfExportOptions& options, const CheckpointReader& reader, const ParsedFlags& flags) {
@@ -260,74 +275,33 @@ int export_verb(const Arguments& args) {
                    .dump());
     return 0;
   }
-  print_line(fmt::format("{}: {} with {} parameters in {} ({}), {} weight files, {} tokenizer files",
-                         words.at(1), hf_model_type(report.family),
-                         human_count(static_cast<double>(report.num_parameters)), dtype_word(options.dtype),
-                         human_bytes(static_cast<double>(report.bytes)), report.weight_files.size(),
-                         options.tokenizer_files.size()));
+  print_line(fmt::format(
+      "{}: {} with {} parameters in {} ({}), {}, {}", words.at(1), hf_model_type(report.family),
+      human_count(static_cast<double>(report.num_parameters)), dtype_word(options.dtype),
+      human_bytes(static_cast<double>(report.bytes)), counted(report.weight_files.size(), "weight file"),
+      counted(options.tokenizer_files.size(), "tokenizer file")));
   return 0;
 }
 
 // A file or Hugging Face folder as it is, else the checkpoint that a run or folder of checkpoints means.
 std::string weights_path(const Words& words) {
   const std::string& path = words.at(0);
+  if (!path_exists(path)) {
+    throw Error(ErrorKind::kBadInput,
+                {.where = path,
+                 .got = "no such file or folder",
+                 .needed = "a run, a checkpoint, a Hugging Face folder or a safetensors file",
+                 .fix = "check the path"});
+  }
   if (weights_kind(path) != WeightsKind::kCheckpoint) return path;
   return resolve_checkpoint_folder(path, step_of(words.flags));
-}
-
-std::string model_line(const Json& model) {
-  std::string line = "  model ";
-  const ModelConfig defaults;
-  const Json plain = model_section(defaults)["model"];
-  const char* separator = "";
-  for (const auto& [key, value] : model.items()) {
-    if (plain[key] == value) continue;
-    line +=
-        fmt::format("{}{} {}", separator, key, value.is_string() ? value.get<std::string>() : value.dump());
-    separator = ", ";
-  }
-  return line + "\n";
-}
-
-std::string tensor_line(const Json& tensor) {
-  std::string line = fmt::format("    {:<52} {:<5} {}", tensor["name"].get<std::string>(),
-                                 tensor["dtype"].get<std::string>(), to_string(tensor["shape"].get<Shape>()));
-  if (tensor["boxes"].size() == 1) return line + "  " + tensor["boxes"][0]["file"].get<std::string>() + "\n";
-  line += fmt::format("  {} boxes\n", tensor["boxes"].size());
-  for (const Json& box : tensor["boxes"]) {
-    line += fmt::format("      {}  {}\n", to_string(Box{box["begin"].get<Shape>(), box["end"].get<Shape>()}),
-                        box["file"].get<std::string>());
-  }
-  return line;
-}
-
-std::string description_text(const Json& d) {
-  std::string text = fmt::format("{} {}\n", d["kind"].get<std::string>(), d["path"].get<std::string>());
-  text += fmt::format("  {} parameters ({}), {} tensors, {} in {} files", d["parameters"].get<int64_t>(),
-                      human_count(d["parameters"].get<double>()), d["tensors"].size(),
-                      human_bytes(d["bytes"].get<double>()), d["files"].size());
-  if (!d["step"].is_null()) text += ", step " + d["step"].dump();
-  const Json& kind = d["metadata"].value("kind", Json(nullptr));
-  if (kind.is_string()) text += ", made by " + kind.get<std::string>();
-  text += "\n";
-  if (!d["model"].is_null()) text += model_line(d["model"]);
-  if (d.contains("problem")) text += "  cannot be imported: " + d["problem"].get<std::string>() + "\n";
-  text += "  files\n";
-  for (const Json& file : d["files"]) {
-    text += fmt::format("    {:<52} {}{}\n", file["name"].get<std::string>(),
-                        human_bytes(file["size"].get<double>()),
-                        file.contains("xxh3") ? "  xxh3 " + file["xxh3"].get<std::string>() : "");
-  }
-  text += "  tensors\n";
-  for (const Json& tensor : d["tensors"]) text += tensor_line(tensor);
-  return text;
 }
 
 int inspect_verb(const Arguments& args) {
   const Words words = parse_words("inspect", args, {kStepFlag, kJsonFlag, kHelpFlag}, kInspectHelp, {"PATH"});
   if (words.help) return 0;
   const Json description = describe_weights(weights_path(words));
-  print_line(words.flags.has("--json") ? description.dump() : description_text(description));
+  print_line(words.flags.has("--json") ? description.dump() : weights_text(description));
   return 0;
 }
 
@@ -355,8 +329,9 @@ int verify_verb(const Arguments& args) {
                    .dump());
     return code;
   }
-  print_line(fmt::format("{}: {} files, {} tensors, {}: whole{}\n{}", path, report.num_files,
-                         report.num_tensors, human_bytes(static_cast<double>(report.bytes)),
+  print_line(fmt::format("{}: {}, {}, {}: whole{}\n{}", path, counted(report.num_files, "file"),
+                         counted(report.num_tensors, "tensor"),
+                         human_bytes(static_cast<double>(report.bytes)),
                          code == 0 ? ", all values finite" : ", but not all values are finite", lines));
   return code;
 }

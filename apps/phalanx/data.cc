@@ -61,14 +61,18 @@ std::vector<std::string> list_files(const ParsedFlags& flags) {
 
 std::string required(const ParsedFlags& flags, const std::string& flag) {
   if (flags.has(flag)) return flags.option(flag);
-  throw Error(ErrorKind::kUsage,
-              {.where = "phalanx data", .got = "no " + flag, .needed = flag + " VALUE", .fix = "phalanx data --help"});
+  throw Error(ErrorKind::kUsage, {.where = "phalanx data",
+                                  .got = "no " + flag,
+                                  .needed = flag + " VALUE",
+                                  .fix = "phalanx data --help"});
 }
 
 int tokenize(const Arguments& args) {
   const ParsedFlags flags = parse_flags(args, ConfigTree(),
-                                        {.aliases = {{"--input", "", FlagKind::kWords}, {"--files-from", ""},
-                                                     {"--output-prefix", ""}, {"--tokenizer-type", ""},
+                                        {.aliases = {{"--input", "", FlagKind::kWords},
+                                                     {"--files-from", ""},
+                                                     {"--output-prefix", ""},
+                                                     {"--tokenizer-type", ""},
                                                      {"--append-eod", "", FlagKind::kSwitch}},
                                          .megatron = false});
   const std::vector<std::string> files = list_files(flags);
@@ -89,7 +93,8 @@ int tokenize(const Arguments& args) {
   }
   writer.commit();
   print_line(fmt::format("{} documents, {} tokens, {:.3f} bytes per token: {}.bin", files.size(), tokens,
-                         static_cast<double>(bytes) / static_cast<double>(std::max<int64_t>(1, tokens)), prefix));
+                         static_cast<double>(bytes) / static_cast<double>(std::max<int64_t>(1, tokens)),
+                         prefix));
   return 0;
 }
 
@@ -98,11 +103,15 @@ int inspect(const Arguments& args) {
       parse_flags(args, ConfigTree(), {.aliases = {{"--json", "", FlagKind::kSwitch}}, .megatron = false});
   if (flags.positionals.size() != 1) required(flags, "PREFIX");
   const IndexedDataset data(flags.positionals[0]);
-  std::vector<int64_t> first(data.num_sequences() > 0 ? static_cast<size_t>(std::min<int64_t>(16, data.length(0))) : 0);
+  std::vector<int64_t> first(
+      data.num_sequences() > 0 ? static_cast<size_t>(std::min<int64_t>(16, data.length(0))) : 0);
   if (!first.empty()) data.read(0, 0, first);
-  const Json json = {{"prefix", data.prefix()},       {"sequences", data.num_sequences()},
-                     {"documents", data.num_documents()}, {"tokens", data.num_tokens()},
-                     {"dtype", std::string(token_dtype_name(data.dtype()))}, {"first_tokens", first}};
+  const Json json = {{"prefix", data.prefix()},
+                     {"sequences", data.num_sequences()},
+                     {"documents", data.num_documents()},
+                     {"tokens", data.num_tokens()},
+                     {"dtype", std::string(token_dtype_name(data.dtype()))},
+                     {"first_tokens", first}};
   if (flags.has("--json")) {
     print_line(json.dump());
   } else {
@@ -113,7 +122,8 @@ int inspect(const Arguments& args) {
 
 int merge(const Arguments& args) {
   const ParsedFlags flags = parse_flags(
-      args, ConfigTree(), {.aliases = {{"--input", "", FlagKind::kWords}, {"--output-prefix", ""}}, .megatron = false});
+      args, ConfigTree(),
+      {.aliases = {{"--input", "", FlagKind::kWords}, {"--output-prefix", ""}}, .megatron = false});
   required(flags, "--input");
   const std::string prefix = required(flags, "--output-prefix");
   const std::vector<std::string>& inputs = flags.options.at("--input");
@@ -126,22 +136,27 @@ int merge(const Arguments& args) {
 
 int64_t whole_number(const ParsedFlags& flags, const std::string& flag, const std::string& otherwise) {
   const std::string text = flags.option(flag, otherwise);
-  if (!text.empty() && text.size() < 18 && text.find_first_not_of("0123456789") == std::string::npos) return std::stoll(text);
-  throw Error(ErrorKind::kUsage,
-              {.where = flag, .got = "'" + text + "'", .needed = "a whole number", .fix = "change the value"});
+  if (!text.empty() && text.size() < 18 && text.find_first_not_of("0123456789") == std::string::npos)
+    return std::stoll(text);
+  throw Error(
+      ErrorKind::kUsage,
+      {.where = flag, .got = "'" + text + "'", .needed = "a whole number", .fix = "change the value"});
 }
 
 SplitPart part_of(const std::string& name) {
   if (name == "train") return SplitPart::kTrain;
   if (name == "valid") return SplitPart::kValid;
   if (name == "test") return SplitPart::kTest;
-  throw Error(ErrorKind::kUsage,
-              {.where = "--part", .got = "'" + name + "'", .needed = "train, valid or test", .fix = "use one of these"});
+  throw Error(ErrorKind::kUsage, {.where = "--part",
+                                  .got = "'" + name + "'",
+                                  .needed = "train, valid or test",
+                                  .fix = "use one of these"});
 }
 
 int samples(const Arguments& args) {
   FlagRules rules{.megatron = false};
-  for (const char* flag : {"--data-path", "--split", "--seq-length", "--seed", "--num-samples", "--part", "--first", "--count"}) {
+  for (const char* flag : {"--data-path", "--split", "--seq-length", "--seed", "--num-samples", "--part",
+                           "--first", "--count"}) {
     rules.aliases.push_back({flag, ""});
   }
   rules.aliases.push_back({"--json", "", FlagKind::kSwitch});
@@ -180,15 +195,17 @@ int samples(const Arguments& args) {
 }
 
 int baselines(const Arguments& args) {
-  const ParsedFlags flags = parse_flags(
-      args, ConfigTree(), {.aliases = {{"--text", ""}, {"--json", "", FlagKind::kSwitch}}, .megatron = false});
+  const ParsedFlags flags =
+      parse_flags(args, ConfigTree(),
+                  {.aliases = {{"--text", ""}, {"--json", "", FlagKind::kSwitch}}, .megatron = false});
   if (flags.positionals.size() != 1) required(flags, "CONFIG.toml");
   RunConfig config;
   ConfigTree tree = make_config_tree(config);
   apply_toml_file(tree, flags.positionals[0], Origin::kFile);
   const auto tokenizer = make_tokenizer(tokenizer_options(config));
   std::vector<std::string> pieces;
-  for (int64_t id = 0; id < tokenizer->vocab_size(); ++id) pieces.push_back(tokenizer->piece(static_cast<int32_t>(id), false));
+  for (int64_t id = 0; id < tokenizer->vocab_size(); ++id)
+    pieces.push_back(tokenizer->piece(static_cast<int32_t>(id), false));
   const SampleSourceOptions options{.seq_length = config.model.seq_length,
                                     .vocab_size = tokenizer->vocab_size(),
                                     .seed = static_cast<uint64_t>(config.train.seed),

@@ -41,11 +41,15 @@ std::vector<int64_t> parse_ids(const std::string& text) {
 }  // namespace
 
 int run_generate(const Arguments& args) {
-  const ModelFlags flags = parse_model_flags(
-      "generate", args,
-      {{"--prompt", FlagKind::kValue}, {"--prompt-tokens", FlagKind::kValue}, {"--max-tokens", FlagKind::kValue},
-       {"--temperature", FlagKind::kValue}, {"--top-k", FlagKind::kValue}, {"--top-p", FlagKind::kValue},
-       {"--seed", FlagKind::kValue}, {"--json", FlagKind::kSwitch}});
+  const ModelFlags flags = parse_model_flags("generate", args,
+                                             {{"--prompt", FlagKind::kValue},
+                                              {"--prompt-tokens", FlagKind::kValue},
+                                              {"--max-tokens", FlagKind::kValue},
+                                              {"--temperature", FlagKind::kValue},
+                                              {"--top-k", FlagKind::kValue},
+                                              {"--top-p", FlagKind::kValue},
+                                              {"--seed", FlagKind::kValue},
+                                              {"--json", FlagKind::kSwitch}});
   if (flags.help) {
     print_line(kHelp);
     return 0;
@@ -85,11 +89,13 @@ int run_generate(const Arguments& args) {
   if (as_text) std::fputs((decoder->finish() + "\n").c_str(), stdout);
   if (!as_text) {
     Json json = {{"prompt_tokens", prompt}, {"tokens", made}};
-    if (tokenizer != nullptr) json["text"] = tokenizer->decode(std::vector<int32_t>(made.begin(), made.end()));
+    if (tokenizer != nullptr)
+      json["text"] = tokenizer->decode(std::vector<int32_t>(made.begin(), made.end()));
     print_line(json.dump());
   }
   const double seconds = monotonic_seconds() - before;
-  log_info(fmt::format("{} tokens, {:.1f} tokens/s", made.size(), static_cast<double>(made.size()) / seconds));
+  log_info(
+      fmt::format("{} tokens, {:.1f} tokens/s", made.size(), static_cast<double>(made.size()) / seconds));
   return 0;
 }
 

@@ -25,13 +25,16 @@ constexpr Verb kVerbs[] = {
 };
 
 std::string usage() {
-  std::string text = "phalanx " PHALANX_VERSION
-                     ": trains large language models over tensor, sequence, pipeline, context and data parallel ranks.\n\n"
-                     "usage: phalanx VERB [options]      (phalanx VERB --help says more)\n\n";
+  std::string text =
+      "phalanx " PHALANX_VERSION
+      ": trains large language models over tensor, sequence, pipeline, context and data parallel ranks.\n\n"
+      "usage: phalanx VERB [options]      (phalanx VERB --help says more)\n\n";
   for (const Verb& verb : kVerbs) {
-    text += "  " + std::string(verb.name) + std::string(12 - std::string(verb.name).size(), ' ') + verb.help + "\n";
+    text += "  " + std::string(verb.name) + std::string(12 - std::string(verb.name).size(), ' ') + verb.help +
+            "\n";
   }
-  return text + "\nexample: phalanx train --preset tiny --mock-data --train.train_iters=20 --run-dir runs/first\n";
+  return text +
+         "\nexample: phalanx train --preset tiny --mock-data --train.train_iters=20 --run-dir runs/first\n";
 }
 
 // Activations are megabytes that come and go every layer: keep them in the heap instead of mapping and unmapping pages.
@@ -95,7 +98,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "error: %s\n", e.what());
     return e.exit_code();
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "error: memory: got none; needed more for this size. Fix: a smaller model or micro-batch\n");
+    std::fprintf(stderr,
+                 "error: memory: got none; needed more for this size. Fix: a smaller model or micro-batch\n");
     return 4;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "internal error, please report it: %s\n", e.what());

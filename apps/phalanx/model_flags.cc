@@ -15,7 +15,8 @@ T parse_number(const std::string& flag, const std::string& text, const char* nee
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw Error(ErrorKind::kUsage, {.where = flag, .got = "'" + text + "'", .needed = needed, .fix = "change the value"});
+    throw Error(ErrorKind::kUsage,
+                {.where = flag, .got = "'" + text + "'", .needed = needed, .fix = "change the value"});
   }
   return value;
 }
@@ -24,15 +25,18 @@ at::ScalarType parse_dtype(const std::string& text) {
   if (text == "fp64") return at::kDouble;
   if (text == "fp32") return at::kFloat;
   if (text == "bf16") return at::kBFloat16;
-  throw Error(ErrorKind::kUsage,
-              {.where = "--dtype", .got = "'" + text + "'", .needed = "fp64, fp32 or bf16", .fix = "use one of these"});
+  throw Error(ErrorKind::kUsage, {.where = "--dtype",
+                                  .got = "'" + text + "'",
+                                  .needed = "fp64, fp32 or bf16",
+                                  .fix = "use one of these"});
 }
 
 at::Device parse_device(const std::string& text) {
   if (text == "cpu") return at::kCPU;
   if (text == "cuda") return at::Device(at::kCUDA, 0);
-  throw Error(ErrorKind::kUsage,
-              {.where = "--device", .got = "'" + text + "'", .needed = "cpu or cuda", .fix = "use one of these"});
+  throw Error(
+      ErrorKind::kUsage,
+      {.where = "--device", .got = "'" + text + "'", .needed = "cpu or cuda", .fix = "use one of these"});
 }
 
 }  // namespace
@@ -53,8 +57,12 @@ int64_t ModelFlags::integer(const std::string& flag, int64_t otherwise) const {
   return parsed.has(flag) ? parse_number<int64_t>(flag, parsed.option(flag), "a whole number") : otherwise;
 }
 
-ModelFlags parse_model_flags(const std::string& verb, const Arguments& args, const std::vector<OwnFlag>& own) {
-  FlagRules rules{.aliases = {{"--model", ""}, {"--dtype", ""}, {"--device", ""}, {"--threads", ""},
+ModelFlags parse_model_flags(const std::string& verb, const Arguments& args,
+                             const std::vector<OwnFlag>& own) {
+  FlagRules rules{.aliases = {{"--model", ""},
+                              {"--dtype", ""},
+                              {"--device", ""},
+                              {"--threads", ""},
                               {"--help", "", FlagKind::kSwitch}},
                   .megatron = false};
   for (const OwnFlag& flag : own) rules.aliases.push_back({flag.name, "", flag.kind});

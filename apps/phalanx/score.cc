@@ -21,7 +21,8 @@ constexpr const char* kHelp =
 
 std::vector<int64_t> tokens_of(const Json& line, const LoadedModel& loaded, const std::string& folder,
                                const std::string& where) {
-  if (line.is_object() && line.contains("tokens")) return json_get<std::vector<int64_t>>(line, "tokens", where);
+  if (line.is_object() && line.contains("tokens"))
+    return json_get<std::vector<int64_t>>(line, "tokens", where);
   if (line.is_object() && line.contains("text")) {
     const auto ids = require_tokenizer(loaded, folder).encode(json_get<std::string>(line, "text", where));
     return {ids.begin(), ids.end()};
@@ -43,7 +44,8 @@ std::string read_input(const std::string& path) {
 }  // namespace
 
 int run_score(const Arguments& args) {
-  const ModelFlags flags = parse_model_flags("score", args, {{"--input", FlagKind::kValue}, {"--output", FlagKind::kValue}});
+  const ModelFlags flags =
+      parse_model_flags("score", args, {{"--input", FlagKind::kValue}, {"--output", FlagKind::kValue}});
   if (flags.help) {
     print_line(kHelp);
     return 0;
@@ -61,7 +63,8 @@ int run_score(const Arguments& args) {
     begin = end + 1;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = input_path + ":" + std::to_string(number);
-    const Json result = {{"logprobs", score(*loaded->model, tokens_of(parse_json(line, where), *loaded, flags.model, where))}};
+    const Json result = {
+        {"logprobs", score(*loaded->model, tokens_of(parse_json(line, where), *loaded, flags.model, where))}};
     output += result.dump() + "\n";
   }
   if (output_path == "-") {

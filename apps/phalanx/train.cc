@@ -21,7 +21,8 @@ FlagRules flag_rules() {
                       {"--preset", "", FlagKind::kValue, "sizes of a known model (--list-presets)", "NAME"},
                       {"--list-presets", "", FlagKind::kSwitch, "print the names of known models"},
                       {"--mock-data", "data.mock_data", FlagKind::kSwitch, "random tokens instead of files"},
-                      {"--mock-mask-fraction", "data.mock_mask_fraction", FlagKind::kValue, "share of labels to mask", "F"},
+                      {"--mock-mask-fraction", "data.mock_mask_fraction", FlagKind::kValue,
+                       "share of labels to mask", "F"},
                       {"--dtype", "train.dtype", FlagKind::kValue, "fp64, fp32 or bf16", "DTYPE"},
                       {"--device", "runtime.device", FlagKind::kValue, "cpu or cuda", "DEVICE"},
                       {"--world-size", "parallel.world_size", FlagKind::kValue, "ranks, as threads", "N"},
@@ -35,17 +36,19 @@ std::string help_text() {
   return "usage: phalanx train [CONFIG.toml] [--section.key=value ...] [Megatron flags ...]\n"
          "Trains a model; a run folder that holds a checkpoint is gone on with.\n"
          "example: phalanx train --preset small --mock-data --train.train_iters=100 --run-dir runs/first\n\n" +
-         alias_help(flag_rules().aliases) + "\n" + config_help(make_config_tree(config)) + "\n" + megatron_help();
+         alias_help(flag_rules().aliases) + "\n" + config_help(make_config_tree(config)) + "\n" +
+         megatron_help();
 }
 
 void apply_preset(ConfigTree& tree, const std::string& name) {
   const std::optional<ModelConfig> preset = find_preset(name);
   if (!preset) {
     const std::string near = nearest_name(name, preset_names());
-    throw Error(ErrorKind::kUsage, {.where = "--preset",
-                                    .got = "'" + name + "'",
-                                    .needed = "the name of a known model",
-                                    .fix = near.empty() ? "phalanx train --list-presets" : "did you mean " + near + "?"});
+    throw Error(ErrorKind::kUsage,
+                {.where = "--preset",
+                 .got = "'" + name + "'",
+                 .needed = "the name of a known model",
+                 .fix = near.empty() ? "phalanx train --list-presets" : "did you mean " + near + "?"});
   }
   ModelConfig values = *preset;
   ConfigTree source;
@@ -131,7 +134,8 @@ int run_train(const Arguments& args) {
   log_info("the run:\n" + config_table(tree, ConfigScope::kChanged));
   make_directories(config.runtime.run_dir);
   // An evaluation must not change what the run is gone on with.
-  if (!config.train.skip_train) write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
+  if (!config.train.skip_train)
+    write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
   Trainer trainer(config, std::move(tokenizer));
   const TrainSummary summary = trainer.run();
   if (!config.train.skip_train) RunReport::plot(config.runtime.run_dir, {});

@@ -35,9 +35,10 @@ TEST(Philox, KnownAnswers) {
 TEST(Philox, EveryFieldOfTheKeyMatters) {
   const RandomKey base{.seed = 1, .purpose = RandomPurpose::kTest, .step = 2, .layer = 3};
   const PhiloxBlock reference = philox_block(base, 7);
-  for (RandomKey changed : {RandomKey{2, RandomPurpose::kTest, 2, 3}, RandomKey{1, RandomPurpose::kInit, 2, 3},
-                            RandomKey{1, RandomPurpose::kTest, (int64_t{1} << 33) + 2, 3},
-                            RandomKey{1, RandomPurpose::kTest, 2, 4}}) {
+  for (RandomKey changed :
+       {RandomKey{2, RandomPurpose::kTest, 2, 3}, RandomKey{1, RandomPurpose::kInit, 2, 3},
+        RandomKey{1, RandomPurpose::kTest, (int64_t{1} << 33) + 2, 3},
+        RandomKey{1, RandomPurpose::kTest, 2, 4}}) {
     EXPECT_NE(philox_block(changed, 7), reference);
   }
   EXPECT_NE(philox_block(base, 7 + (uint64_t{1} << 40)), reference);

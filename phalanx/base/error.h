@@ -59,7 +59,7 @@ std::string nearest_name(const std::string& name, const Container& known) {
 }  // namespace phalanx
 
 // For programmer errors only: prints file, line, condition and message, then aborts.
-#define PHALANX_CHECK(condition, message)                                              \
-  do {                                                                                 \
+#define PHALANX_CHECK(condition, message)                                               \
+  do {                                                                                  \
     if (!(condition)) ::phalanx::check_failed(__FILE__, __LINE__, #condition, message); \
   } while (false)

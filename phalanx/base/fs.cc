@@ -19,7 +19,8 @@ namespace {
 [[noreturn]] void throw_io(const std::string& path, const std::string& action, int error) {
   std::string fix = "check that the path exists and that you may use it";
   if (error == ENOSPC) fix = "free space on that disk or choose another folder";
-  throw Error(ErrorKind::kIo, {.where = path, .got = action + " failed: " + std::strerror(error), .fix = fix});
+  throw Error(ErrorKind::kIo,
+              {.where = path, .got = action + " failed: " + std::strerror(error), .fix = fix});
 }
 
 }  // namespace
@@ -41,7 +42,9 @@ AtomicFile::AtomicFile(std::string path)
   if (fd_ < 0) throw_io(path_, "create", errno);
 }
 
-AtomicFile::~AtomicFile() { discard(); }
+AtomicFile::~AtomicFile() {
+  discard();
+}
 
 void AtomicFile::discard() {
   if (fd_ < 0) return;

@@ -35,20 +35,26 @@ int max_depth(std::string_view text) {
 
 Json parse_json(std::string_view text, const std::string& where) {
   if (max_depth(text) > kMaxDepth) {
-    throw Error(ErrorKind::kBadInput,
-                {.where = where, .got = "JSON nested deeper than 128", .needed = "ordinary JSON", .fix = "check the file"});
+    throw Error(ErrorKind::kBadInput, {.where = where,
+                                       .got = "JSON nested deeper than 128",
+                                       .needed = "ordinary JSON",
+                                       .fix = "check the file"});
   }
   try {
     return Json::parse(text.begin(), text.end());
   } catch (const nlohmann::json::exception& e) {
-    throw Error(ErrorKind::kBadInput,
-                {.where = where, .got = e.what(), .needed = "valid JSON", .fix = "check the file at that place"});
+    throw Error(
+        ErrorKind::kBadInput,
+        {.where = where, .got = e.what(), .needed = "valid JSON", .fix = "check the file at that place"});
   }
 }
 
-Json read_json_file(const std::string& path) { return parse_json(read_file(path), path); }
+Json read_json_file(const std::string& path) {
+  return parse_json(read_file(path), path);
+}
 
-void throw_json_field(const std::string& where, const char* key, const std::string& got, const std::string& needed) {
+void throw_json_field(const std::string& where, const char* key, const std::string& got,
+                      const std::string& needed) {
   throw Error(ErrorKind::kBadInput, {.where = where + ": field '" + key + "'",
                                      .got = got.substr(0, 200),
                                      .needed = needed,

@@ -21,10 +21,18 @@ spdlog::logger& logger() {
 }  // namespace
 
 // The message is passed as an argument, not as a format: it may hold braces.
-void log_debug(const std::string& message) { logger().debug("{}", message); }
-void log_info(const std::string& message) { logger().info("{}", message); }
-void log_warning(const std::string& message) { logger().warn("{}", message); }
-void log_error(const std::string& message) { logger().error("{}", message); }
+void log_debug(const std::string& message) {
+  logger().debug("{}", message);
+}
+void log_info(const std::string& message) {
+  logger().info("{}", message);
+}
+void log_warning(const std::string& message) {
+  logger().warn("{}", message);
+}
+void log_error(const std::string& message) {
+  logger().error("{}", message);
+}
 
 void set_log_level(const std::string& name) {
   const auto level = spdlog::level::from_str(name);

@@ -37,7 +37,9 @@ PhiloxBlock philox_block(const RandomKey& key, uint64_t block) {
   return philox4x32_10(counter, key.seed);
 }
 
-uint32_t philox_u32(const RandomKey& key, uint64_t element) { return philox_block(key, element / 4)[element % 4]; }
+uint32_t philox_u32(const RandomKey& key, uint64_t element) {
+  return philox_block(key, element / 4)[element % 4];
+}
 
 float philox_uniform(const RandomKey& key, uint64_t element) {
   return static_cast<float>(philox_u32(key, element) >> 8) * 0x1.0p-24f;
@@ -53,6 +55,8 @@ double philox_normal(const RandomKey& key, uint64_t element) {
   return element % 2 == 0 ? radius * std::cos(angle) : radius * std::sin(angle);
 }
 
-uint32_t dropout_threshold(double p) { return static_cast<uint32_t>(std::llround(p * 0x1.0p32)); }
+uint32_t dropout_threshold(double p) {
+  return static_cast<uint32_t>(std::llround(p * 0x1.0p32));
+}
 
 }  // namespace phalanx

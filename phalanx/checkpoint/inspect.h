@@ -27,6 +27,8 @@ enum class WeightsKind { kCheckpoint, kHuggingFace, kSafetensors };
 WeightsKind weights_kind(const std::string& path);
 
 Json describe_weights(const std::string& path);
+// The same for people: several lines.
+std::string weights_text(const Json& description);
 
 struct VerifyReport {
   struct Tensor {

@@ -75,6 +75,22 @@ TEST_F(InspectTest, ASingleFileShowsItsTensors) {
   EXPECT_EQ(d["tensors"].size(), 28U);
 }
 
+TEST_F(InspectTest, TheTextNamesEveryTensorFileAndBox) {
+  Json d = describe_weights(fixture("gpt2"));
+  const std::string text = weights_text(d);
+  EXPECT_THAT(text, AllOf(HasSubstr("huggingface " + fixture("gpt2")),
+                          HasSubstr("31616 parameters (31.6k), 28 tensors, "), HasSubstr(" in 1 file\n"),
+                          HasSubstr("hidden_size 32, num_attention_heads 4")));
+  for (const Json& tensor : d["tensors"])
+    EXPECT_THAT(text, HasSubstr(tensor["name"].get<std::string>() + " "));
+  d["problem"] = "a reason";
+  d["tensors"][0]["boxes"] = {{{"begin", {0, 0}}, {"end", {64, 32}}, {"file", "a"}, {"key", "x"}},
+                              {{"begin", {64, 0}}, {"end", {128, 32}}, {"file", "b"}, {"key", "x"}}};
+  EXPECT_THAT(weights_text(d),
+              AllOf(HasSubstr("cannot be imported: a reason"), HasSubstr("2 boxes\n      [0:64, 0:32]  a\n"),
+                    HasSubstr("[64:128, 0:32]  b\n")));
+}
+
 TEST_F(InspectTest, VerifyPassesWhatIsWholeAndCountsAllOfIt) {
   import_hf(HfFolder(fixture("gpt2")), path("in"), {});
   for (const std::string& what :

@@ -19,6 +19,8 @@ class SelfGroup : public Group {
 
 }  // namespace
 
-std::unique_ptr<Group> make_self_group(const std::string& name) { return std::make_unique<SelfGroup>(name); }
+std::unique_ptr<Group> make_self_group(const std::string& name) {
+  return std::make_unique<SelfGroup>(name);
+}
 
 }  // namespace phalanx::comm

@@ -36,8 +36,8 @@ int64_t count_labels(const std::vector<HostBatch>& micro_batches) {
   return counted;
 }
 
-Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& context, double weight, bool training,
-                 const Model& model) {
+Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& context, double weight,
+                 bool training, const Model& model) {
   const auto rows = static_cast<int64_t>(host.tokens.size());
   PHALANX_CHECK(rows == host.num_samples * seq_length, "a micro-batch holds whole samples");
   Batch batch;
@@ -45,8 +45,8 @@ Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& c
   batch.seq_length = seq_length;
   batch.training = training;
   batch.random = {.seed = context.seed, .step = context.step};
-  batch.token_id = at::arange(rows, at::TensorOptions(at::kLong).device(model.device())) +
-                   host.first_sample * seq_length;
+  batch.token_id =
+      at::arange(rows, at::TensorOptions(at::kLong).device(model.device())) + host.first_sample * seq_length;
   batch.tokens = column(host.tokens, model);
   batch.labels = column(host.labels, model);
   batch.position = column(host.position, model);
@@ -73,7 +73,8 @@ StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector
   WeightGrads grads;
   double nll = 0;
   for (const HostBatch& host : micro_batches) {
-    const Batch batch = make_batch(host, model.config().seq_length, context, weight, /*training=*/true, model);
+    const Batch batch =
+        make_batch(host, model.config().seq_length, context, weight, /*training=*/true, model);
     Side side;
     Stash stash;
     nll += masked_sum(model.forward(batch, side, stash), host);

@@ -38,14 +38,14 @@ struct StepOutcome {
   double loss = 0;
   double grad_norm = 0;
   bool applied = false;
-  int64_t tokens = 0;        // rows computed
-  int64_t counted = 0;       // N
-  int64_t stash_bytes = 0;   // peak of a micro-batch
+  int64_t tokens = 0;       // rows computed
+  int64_t counted = 0;      // N
+  int64_t stash_bytes = 0;  // peak of a micro-batch
 };
 
 // The device-side batch. `weight` is the gradient of a counted row; zero means no backward follows.
-Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& context, double weight, bool training,
-                 const Model& model);
+Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& context, double weight,
+                 bool training, const Model& model);
 
 int64_t count_labels(const std::vector<HostBatch>& micro_batches);
 

@@ -21,10 +21,11 @@ void check_tokens(const ModelConfig& config, std::span<const int64_t> tokens) {
   }
   const std::optional<int64_t> limit = position_limit(config);
   if (limit && static_cast<int64_t>(tokens.size()) > *limit) {
-    throw Error(ErrorKind::kBadInput, {.where = "tokens",
-                                       .got = std::to_string(tokens.size()) + " of them",
-                                       .needed = "at most " + std::to_string(*limit) + ", the model's positions",
-                                       .fix = "shorten the text"});
+    throw Error(ErrorKind::kBadInput,
+                {.where = "tokens",
+                 .got = std::to_string(tokens.size()) + " of them",
+                 .needed = "at most " + std::to_string(*limit) + ", the model's positions",
+                 .fix = "shorten the text"});
   }
 }
 
@@ -35,7 +36,8 @@ Batch rows_of(std::span<const int64_t> tokens, int64_t first, int64_t seq_length
   batch.num_samples = 1;
   batch.seq_length = seq_length;
   batch.tokens = at::tensor(at::ArrayRef<int64_t>(tokens.data(), tokens.size()), options).to(model.device());
-  batch.position = at::arange(first, first + static_cast<int64_t>(tokens.size()), options.device(model.device()));
+  batch.position =
+      at::arange(first, first + static_cast<int64_t>(tokens.size()), options.device(model.device()));
   batch.token_id = batch.position;
   return batch;
 }
@@ -52,7 +54,8 @@ std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, con
   const c10::NoGradGuard no_grad;
   validate(options.sampling);
   if (prompt.empty()) {
-    throw Error(ErrorKind::kBadInput, {.where = "--prompt", .got = "no token", .needed = "at least one", .fix = "give a text"});
+    throw Error(ErrorKind::kBadInput,
+                {.where = "--prompt", .got = "no token", .needed = "at least one", .fix = "give a text"});
   }
   check_tokens(model.config(), prompt);
   const std::optional<int64_t> limit = position_limit(model.config());

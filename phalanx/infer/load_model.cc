@@ -10,7 +10,8 @@
 namespace phalanx {
 namespace {
 
-std::unique_ptr<LoadedModel> build(const ModelConfig& config, at::ScalarType stored, const LoadOptions& options) {
+std::unique_ptr<LoadedModel> build(const ModelConfig& config, at::ScalarType stored,
+                                   const LoadOptions& options) {
   auto loaded = std::make_unique<LoadedModel>();
   loaded->tensor_group = comm::make_self_group("tp");
   const ModelOptions model_options{
@@ -62,11 +63,12 @@ std::unique_ptr<LoadedModel> load_model(const std::string& folder, const LoadOpt
 
 const Tokenizer& require_tokenizer(const LoadedModel& loaded, const std::string& folder) {
   if (loaded.tokenizer) return *loaded.tokenizer;
-  throw Error(ErrorKind::kBadInput,
-              {.where = folder,
-               .got = loaded.tokenizer_problem.empty() ? "a model without a tokenizer" : loaded.tokenizer_problem,
-               .needed = "a tokenizer, to turn text into tokens",
-               .fix = "give token ids: \"tokens\" in score, --prompt-tokens in generate"});
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = folder,
+       .got = loaded.tokenizer_problem.empty() ? "a model without a tokenizer" : loaded.tokenizer_problem,
+       .needed = "a tokenizer, to turn text into tokens",
+       .fix = "give token ids: \"tokens\" in score, --prompt-tokens in generate"});
 }
 
 }  // namespace phalanx

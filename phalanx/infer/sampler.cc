@@ -12,7 +12,9 @@ namespace phalanx {
 
 void validate(const SamplingOptions& options) {
   const auto require = [](bool holds, const char* flag, const std::string& got, const char* needed) {
-    if (!holds) throw Error(ErrorKind::kUsage, {.where = flag, .got = got, .needed = needed, .fix = "change the value"});
+    if (!holds)
+      throw Error(ErrorKind::kUsage,
+                  {.where = flag, .got = got, .needed = needed, .fix = "change the value"});
   };
   require(options.temperature >= 0 && std::isfinite(options.temperature), "--temperature",
           std::to_string(options.temperature), "a number of at least 0 (0 is greedy)");
@@ -29,7 +31,8 @@ int64_t sample_token(std::span<const float> logits, const SamplingOptions& optio
   };
   std::vector<int64_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  if (options.temperature == 0 || options.top_k == 1) return *std::min_element(order.begin(), order.end(), better);
+  if (options.temperature == 0 || options.top_k == 1)
+    return *std::min_element(order.begin(), order.end(), better);
 
   size_t kept = order.size();
   if (options.top_k > 0) kept = std::min(kept, static_cast<size_t>(options.top_k));

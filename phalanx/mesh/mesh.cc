@@ -102,8 +102,9 @@ RankList Mesh::group(int rank, const AxisList& axes) const {
 std::vector<RankList> Mesh::groups(const AxisList& axes) const {
   std::vector<RankList> result;
   for (int rank = 0; rank < world_size_; ++rank) {
-    RankList members = group(rank, axes);
-    if (members.front() == rank) result.push_back(std::move(members));
+    const bool first = std::all_of(axes.begin(), axes.end(),
+                                   [&](std::string_view axis) { return coordinate(rank, axis) == 0; });
+    if (first) result.push_back(group(rank, axes));
   }
   return result;
 }

@@ -41,7 +41,8 @@ Tensor normal_tensor(const Shape& shape, uint64_t seed, int32_t ordinal, double 
 
 }  // namespace
 
-std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab, at::TensorOptions options) {
+std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab,
+                                          at::TensorOptions options) {
   auto parameter = std::make_unique<Parameter>();
   parameter->name = spec.name;
   int64_t rows = 0;
@@ -68,9 +69,15 @@ void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint
     const LogicalTensor& part = spec.parts[i];
     Tensor home = view_of(parameter.data, parameter.segments[i].local_box);
     switch (part.init) {
-      case InitKind::kZero: home.zero_(); break;
-      case InitKind::kOne: home.fill_(1.0); break;
-      case InitKind::kNormal: home.copy_(normal_tensor(part.shape, seed, part.ordinal, part.init_std)); break;
+      case InitKind::kZero:
+        home.zero_();
+        break;
+      case InitKind::kOne:
+        home.fill_(1.0);
+        break;
+      case InitKind::kNormal:
+        home.copy_(normal_tensor(part.shape, seed, part.ordinal, part.init_std));
+        break;
     }
   }
 }

@@ -13,7 +13,8 @@
 namespace phalanx {
 
 // `padded_vocab`: stored rows of tensors cut by ShardRule::kVocab.
-std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab, at::TensorOptions options);
+std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab,
+                                          at::TensorOptions options);
 
 void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint64_t seed);
 

@@ -17,18 +17,22 @@ namespace phalanx {
 
 std::span<const EnumName<RecomputeMode>> enum_names(RecomputeMode) {
   using E = EnumName<RecomputeMode>;
-  static constexpr std::array names = {E{RecomputeMode::kNone, "none"}, E{RecomputeMode::kSelective, "selective"},
+  static constexpr std::array names = {E{RecomputeMode::kNone, "none"},
+                                       E{RecomputeMode::kSelective, "selective"},
                                        E{RecomputeMode::kFull, "full"}};
   return names;
 }
 
 std::span<const EnumName<RecomputeMethod>> enum_names(RecomputeMethod) {
   using E = EnumName<RecomputeMethod>;
-  static constexpr std::array names = {E{RecomputeMethod::kUniform, "uniform"}, E{RecomputeMethod::kBlock, "block"}};
+  static constexpr std::array names = {E{RecomputeMethod::kUniform, "uniform"},
+                                       E{RecomputeMethod::kBlock, "block"}};
   return names;
 }
 
-at::ScalarType accumulator_of(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
+at::ScalarType accumulator_of(at::ScalarType dtype) {
+  return dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 Model::Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm,
              comm::Group& tensor_group)
@@ -54,10 +58,13 @@ void Model::build_layers(const nn::BuildContext& context) {
   modules_.push_back(nn::make_embedding(context));
   size_t i = 0;
   while (i < layers.size()) {
-    const bool wrap = policy.mode == RecomputeMode::kFull && (policy.method == RecomputeMethod::kUniform || i < unit);
-    const size_t end = wrap && policy.method == RecomputeMethod::kUniform ? std::min(layers.size(), i + unit) : i + 1;
+    const bool wrap =
+        policy.mode == RecomputeMode::kFull && (policy.method == RecomputeMethod::kUniform || i < unit);
+    const size_t end =
+        wrap && policy.method == RecomputeMethod::kUniform ? std::min(layers.size(), i + unit) : i + 1;
     std::vector<nn::ModulePtr> members;
-    for (; i < end; ++i) members.push_back(nn::make_layer(static_cast<char>(layers[i]), static_cast<int>(i), context));
+    for (; i < end; ++i)
+      members.push_back(nn::make_layer(static_cast<char>(layers[i]), static_cast<int>(i), context));
     nn::ModulePtr module =
         members.size() == 1 ? std::move(members[0]) : std::make_unique<Sequential>(std::move(members));
     modules_.push_back(wrap ? std::make_unique<nn::Recompute>(std::move(module)) : std::move(module));

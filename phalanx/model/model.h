@@ -45,7 +45,8 @@ struct ModelOptions {
 class Model {
  public:
   // `config` is finalized and valid; `gemm` and `tensor_group` outlive the model.
-  Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm, comm::Group& tensor_group);
+  Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm,
+        comm::Group& tensor_group);
 
   // nll [T] of the batch.
   Tensor forward(const Batch& batch, Side& side, Stash& stash);

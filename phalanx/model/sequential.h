@@ -20,7 +20,8 @@ class Sequential : public nn::Module {
     for (const nn::ModulePtr& module : modules_) x = module->forward(x, batch, side, stash);
     return x;
   }
-  Tensor backward(const Tensor& dy_TH, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads) override {
+  Tensor backward(const Tensor& dy_TH, const Batch& batch, Side& side, Stash& stash,
+                  WeightGrads& grads) override {
     Tensor dy = dy_TH;
     for (const nn::ModulePtr& module : modules_ | std::views::reverse) {
       dy = module->backward(dy, batch, side, stash, grads);

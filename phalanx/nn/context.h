@@ -17,7 +17,8 @@ namespace phalanx::nn {
 
 struct BuildContext {
   const ModelConfig& config;
-  std::function<Parameter*(const std::string& fused_name)> parameter;  // nullptr when the table has no such name
+  std::function<Parameter*(const std::string& fused_name)>
+      parameter;  // nullptr when the table has no such name
   const kernels::Gemm& gemm;
   comm::Group& tensor_group;
 };

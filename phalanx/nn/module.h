@@ -23,7 +23,8 @@ class Module {
  public:
   virtual ~Module() = default;
   virtual Tensor forward(const Tensor& x_TH, const Batch& batch, Side& side, Stash& stash) = 0;
-  virtual Tensor backward(const Tensor& dy_TH, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads) = 0;
+  virtual Tensor backward(const Tensor& dy_TH, const Batch& batch, Side& side, Stash& stash,
+                          WeightGrads& grads) = 0;
   virtual Tensor step(const Tensor& x_TH, const Batch& batch, Side& side, Cache& cache) = 0;
   virtual void visit_parameters(const ParameterVisitor& visit) = 0;
 };

@@ -24,18 +24,26 @@ LrSchedule::LrSchedule(const OptimConfig& config, int64_t train_samples, int64_t
 double LrSchedule::decay_coefficient(double n) const {
   const double r = (n - warmup_) / (decay_ - warmup_);
   switch (config_.lr_decay_style) {
-    case LrDecayStyle::kLinear: return 1.0 - r;
-    case LrDecayStyle::kCosine: return 0.5 * (std::cos(std::numbers::pi * r) + 1.0);
-    case LrDecayStyle::kWsd: break;
-    default: return 1.0;
+    case LrDecayStyle::kLinear:
+      return 1.0 - r;
+    case LrDecayStyle::kCosine:
+      return 0.5 * (std::cos(std::numbers::pi * r) + 1.0);
+    case LrDecayStyle::kWsd:
+      break;
+    default:
+      return 1.0;
   }
   if (n <= decay_ - wsd_) return 1.0;
   const double q = (n - (decay_ - wsd_)) / wsd_;
   switch (config_.lr_wsd_decay_style) {
-    case WsdDecayStyle::kExponential: return 2.0 * std::pow(0.5, q) - 1.0;
-    case WsdDecayStyle::kLinear: return 1.0 - q;
-    case WsdDecayStyle::kCosine: return 0.5 * (std::cos(std::numbers::pi * q) + 1.0);
-    case WsdDecayStyle::kMinusSqrt: return 1.0 - std::sqrt(q);
+    case WsdDecayStyle::kExponential:
+      return 2.0 * std::pow(0.5, q) - 1.0;
+    case WsdDecayStyle::kLinear:
+      return 1.0 - q;
+    case WsdDecayStyle::kCosine:
+      return 0.5 * (std::cos(std::numbers::pi * q) + 1.0);
+    case WsdDecayStyle::kMinusSqrt:
+      return 1.0 - std::sqrt(q);
   }
   return 1.0;
 }

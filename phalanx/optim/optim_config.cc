@@ -13,8 +13,8 @@ std::span<const EnumName<OptimizerKind>> enum_names(OptimizerKind) {
 
 std::span<const EnumName<LrDecayStyle>> enum_names(LrDecayStyle) {
   using E = EnumName<LrDecayStyle>;
-  static constexpr std::array names = {E{LrDecayStyle::kConstant, "constant"}, E{LrDecayStyle::kLinear, "linear"},
-                                       E{LrDecayStyle::kCosine, "cosine"},
+  static constexpr std::array names = {E{LrDecayStyle::kConstant, "constant"},
+                                       E{LrDecayStyle::kLinear, "linear"}, E{LrDecayStyle::kCosine, "cosine"},
                                        E{LrDecayStyle::kInverseSquareRoot, "inverse_square_root"},
                                        E{LrDecayStyle::kWsd, "wsd"}};
   return names;
@@ -35,7 +35,8 @@ void validate(const OptimConfig& c) {
   };
   require(c.lr >= 0 && c.lr < 1e6, "optim.lr must be at least 0");
   require(c.min_lr >= 0 && c.min_lr <= c.lr, "optim.min_lr must lie between 0 and optim.lr");
-  require(!(c.lr_decay_iters && c.lr_decay_samples), "give one of optim.lr_decay_iters and optim.lr_decay_samples");
+  require(!(c.lr_decay_iters && c.lr_decay_samples),
+          "give one of optim.lr_decay_iters and optim.lr_decay_samples");
   require(!(c.lr_warmup_iters > 0 && c.lr_warmup_samples > 0),
           "give one of optim.lr_warmup_iters and optim.lr_warmup_samples");
   require(c.lr_warmup_iters >= 0 && c.lr_warmup_samples >= 0, "warm-up lengths must be at least 0");
@@ -43,7 +44,8 @@ void validate(const OptimConfig& c) {
           "optim.lr_warmup_fraction must lie in [0, 1)");
   require(c.lr_decay_style != LrDecayStyle::kWsd || c.lr_wsd_decay_iters || c.lr_wsd_decay_samples,
           "optim.lr_decay_style = wsd needs optim.lr_wsd_decay_iters or optim.lr_wsd_decay_samples");
-  require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1, "optim.beta1 and beta2 must lie in [0, 1)");
+  require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1,
+          "optim.beta1 and beta2 must lie in [0, 1)");
   require(c.epsilon > 0, "optim.epsilon must be positive");
   require(c.weight_decay >= 0, "optim.weight_decay must be at least 0");
   require(c.clip_grad >= 0, "optim.clip_grad must be at least 0");

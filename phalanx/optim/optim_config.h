@@ -59,7 +59,8 @@ struct OptimConfig {
     v.field("lr_warmup_samples", lr_warmup_samples, "samples of linear warm-up");
     v.field("lr_warmup_fraction", lr_warmup_fraction, "warm-up as a share of the decay length");
     v.field("lr_warmup_init", lr_warmup_init, "learning rate at the first step of the warm-up");
-    v.field("lr_wsd_decay_style", lr_wsd_decay_style, "shape of the last part of a warm-up-stable-decay schedule");
+    v.field("lr_wsd_decay_style", lr_wsd_decay_style,
+            "shape of the last part of a warm-up-stable-decay schedule");
     v.field("lr_wsd_decay_iters", lr_wsd_decay_iters, "steps of that last part");
     v.field("lr_wsd_decay_samples", lr_wsd_decay_samples, "samples of that last part");
     v.field("weight_decay", weight_decay, "decoupled weight decay of matrices; biases and norms have none");

@@ -36,7 +36,8 @@ TEST(LrSchedule, Shapes) {
   EXPECT_DOUBLE_EQ(LrSchedule(base_config(LrDecayStyle::kConstant), 100, 10).at(60), 1.0);
   EXPECT_DOUBLE_EQ(LrSchedule(base_config(LrDecayStyle::kLinear), 100, 10).at(60), 0.1 + 0.5 * 0.9);
   EXPECT_DOUBLE_EQ(LrSchedule(base_config(LrDecayStyle::kCosine), 100, 10).at(60), 0.1 + 0.5 * 0.9);
-  EXPECT_NEAR(LrSchedule(base_config(LrDecayStyle::kCosine), 100, 10).at(40), 0.1 + 0.9 * 0.8535533905932737, 1e-15);
+  EXPECT_NEAR(LrSchedule(base_config(LrDecayStyle::kCosine), 100, 10).at(40), 0.1 + 0.9 * 0.8535533905932737,
+              1e-15);
   EXPECT_DOUBLE_EQ(LrSchedule(base_config(LrDecayStyle::kInverseSquareRoot), 100, 10).at(80), 0.5);
   EXPECT_DOUBLE_EQ(LrSchedule(base_config(LrDecayStyle::kLinear), 100, 10).at(100), 0.1);
   EXPECT_DOUBLE_EQ(LrSchedule(base_config(LrDecayStyle::kLinear), 100, 10).at(1000), 0.1);
@@ -76,12 +77,14 @@ TEST(OptimConfig, ListsEveryViolation) {
     validate(c);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("optim.lr must"), ::testing::HasSubstr("beta1"),
-                                           ::testing::HasSubstr("lr_wsd_decay_iters")));
+    EXPECT_THAT(e.what(),
+                ::testing::AllOf(::testing::HasSubstr("optim.lr must"), ::testing::HasSubstr("beta1"),
+                                 ::testing::HasSubstr("lr_wsd_decay_iters")));
   }
 }
 
-Parameter test_parameter(const std::string& name, Shape shape, uint64_t seed, bool decay, at::ScalarType dtype) {
+Parameter test_parameter(const std::string& name, Shape shape, uint64_t seed, bool decay,
+                         at::ScalarType dtype) {
   Parameter p;
   p.name = name;
   p.data = random_tensor(shape, seed, dtype);
@@ -104,7 +107,8 @@ TEST(Optimizer, MatchesTheEquations) {
   config.weight_decay = 0.2;
   Optimizer optimizer({&bias, &weight}, config, at::kDouble);
   Tensor p[2] = {start[0].clone(), start[1].clone()};
-  Tensor m[2] = {at::zeros_like(p[0]), at::zeros_like(p[1])}, v[2] = {at::zeros_like(p[0]), at::zeros_like(p[1])};
+  Tensor m[2] = {at::zeros_like(p[0]), at::zeros_like(p[1])},
+         v[2] = {at::zeros_like(p[0]), at::zeros_like(p[1])};
   WeightGrads grads;
   for (int step = 1; step <= 2; ++step) {
     const Tensor g[2] = {random_tensor({3}, 10 + step), random_tensor({5, 7}, 20 + step)};
@@ -118,7 +122,8 @@ TEST(Optimizer, MatchesTheEquations) {
       const Tensor clipped = g[i] * (0.7 / (norm + 1e-6));
       m[i] = 0.9 * m[i] + 0.1 * clipped;
       v[i] = 0.95 * v[i] + 0.05 * clipped * clipped;
-      const Tensor update = (m[i] / (1 - std::pow(0.9, step))) / ((v[i] / (1 - std::pow(0.95, step))).sqrt() + 1e-8);
+      const Tensor update =
+          (m[i] / (1 - std::pow(0.9, step))) / ((v[i] / (1 - std::pow(0.95, step))).sqrt() + 1e-8);
       p[i] = p[i] - 0.01 * (i == 1 ? 0.2 : 0.0) * p[i] - 0.01 * update;
     }
     EXPECT_LT(testing::relative_error(bias.data, p[0]), 1e-13);
@@ -138,7 +143,8 @@ TEST(Optimizer, ANormThatIsNotFiniteChangesNothing) {
 }
 
 TEST(Optimizer, AParameterWithoutGradientKeepsNoOldOne) {
-  Parameter a = test_parameter("a", {4}, 1, false, at::kDouble), b = test_parameter("b", {4}, 2, false, at::kDouble);
+  Parameter a = test_parameter("a", {4}, 1, false, at::kDouble),
+            b = test_parameter("b", {4}, 2, false, at::kDouble);
   Optimizer optimizer({&a, &b}, {}, at::kDouble);
   WeightGrads grads;
   grads.add(a, at::ones({4}, at::kDouble));
@@ -163,11 +169,13 @@ TEST(Optimizer, Bf16KeepsFp32Masters) {
   }
   const auto state = optimizer.state()[0];
   EXPECT_TRUE(at::equal(state.master.to(at::kBFloat16), weight.data));
-  EXPECT_GT((state.master - random_tensor({64}, 2, at::kBFloat16).to(at::kFloat)).abs().min().item<double>(), 2e-4);
+  EXPECT_GT((state.master - random_tensor({64}, 2, at::kBFloat16).to(at::kFloat)).abs().min().item<double>(),
+            2e-4);
 }
 
 TEST(Optimizer, FrozenParametersHaveNoState) {
-  Parameter a = test_parameter("a", {4}, 1, true, at::kFloat), b = test_parameter("b", {4}, 2, true, at::kFloat);
+  Parameter a = test_parameter("a", {4}, 1, true, at::kFloat),
+            b = test_parameter("b", {4}, 2, true, at::kFloat);
   b.trainable = false;
   Optimizer optimizer({&a, &b}, {}, at::kFloat);
   EXPECT_EQ(optimizer.state().size(), 1u);

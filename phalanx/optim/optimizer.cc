@@ -11,11 +11,16 @@
 namespace phalanx {
 namespace {
 
-constexpr int64_t kAlignment = 64;  // elements: a cache line of any dtype, and a multiple of every vector width
+constexpr int64_t kAlignment =
+    64;  // elements: a cache line of any dtype, and a multiple of every vector width
 
-int64_t aligned(int64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+int64_t aligned(int64_t n) {
+  return (n + kAlignment - 1) / kAlignment * kAlignment;
+}
 
-bool decays(const Parameter& parameter) { return !parameter.segments.empty() && parameter.segments[0].decay; }
+bool decays(const Parameter& parameter) {
+  return !parameter.segments.empty() && parameter.segments[0].decay;
+}
 
 Tensor slice_as(const Tensor& flat, int64_t offset, const Tensor& like) {
   return flat.narrow(0, offset, like.numel()).view(like.sizes());
@@ -23,7 +28,8 @@ Tensor slice_as(const Tensor& flat, int64_t offset, const Tensor& like) {
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimConfig& config, at::ScalarType accumulator)
+Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimConfig& config,
+                     at::ScalarType accumulator)
     : config_(config) {
   for (Parameter* p : parameters) {
     if (p->trainable) parameters_.push_back(p);
@@ -83,7 +89,9 @@ Optimizer::StepResult Optimizer::step(double lr, double inverse_scale) {
 
 void Optimizer::update_range(int64_t begin, int64_t end, double weight_decay, const Tensor& scalars) {
   if (begin == end) return;
-  const auto part = [&](const Tensor& flat) { return flat.defined() ? flat.narrow(0, begin, end - begin) : flat; };
+  const auto part = [&](const Tensor& flat) {
+    return flat.defined() ? flat.narrow(0, begin, end - begin) : flat;
+  };
   kernels::adamw(part(master_), part(grad_), part(exp_avg_), part(exp_avg_sq_), scalars,
                  {.beta1 = config_.beta1,
                   .beta2 = config_.beta2,
@@ -108,8 +116,8 @@ std::vector<Optimizer::State> Optimizer::state() const {
   std::vector<State> states;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& like = parameters_[i]->data;
-    states.push_back({parameters_[i], slice_as(master_, offsets_[i], like), slice_as(exp_avg_, offsets_[i], like),
-                      slice_as(exp_avg_sq_, offsets_[i], like)});
+    states.push_back({parameters_[i], slice_as(master_, offsets_[i], like),
+                      slice_as(exp_avg_, offsets_[i], like), slice_as(exp_avg_sq_, offsets_[i], like)});
   }
   return states;
 }

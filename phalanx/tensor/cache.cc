@@ -19,8 +19,12 @@ Cache::Cache(std::vector<LayerShape> layers, int64_t page_size, at::TensorOption
   }
 }
 
-Cache::Pool& Cache::pool_at(int64_t layer) { return pools_.at(static_cast<size_t>(layer)); }
-const Cache::Pool& Cache::pool_at(int64_t layer) const { return pools_.at(static_cast<size_t>(layer)); }
+Cache::Pool& Cache::pool_at(int64_t layer) {
+  return pools_.at(static_cast<size_t>(layer));
+}
+const Cache::Pool& Cache::pool_at(int64_t layer) const {
+  return pools_.at(static_cast<size_t>(layer));
+}
 
 int64_t Cache::new_slot() {
   const int64_t slot = next_slot_++;
@@ -54,7 +58,8 @@ int64_t Cache::copy_slot(int64_t slot) {
   for (Pool& pool : pools_) {
     Sequence sequence = pool.sequences.at(slot);
     const int64_t full_pages = sequence.length / page_size_;
-    for (int64_t i = 0; i < full_pages; ++i) ++pool.references[static_cast<size_t>(sequence.pages[static_cast<size_t>(i)])];
+    for (int64_t i = 0; i < full_pages; ++i)
+      ++pool.references[static_cast<size_t>(sequence.pages[static_cast<size_t>(i)])];
     if (sequence.length % page_size_ != 0) {
       const int64_t fresh = take_page(pool);
       pool.pages[fresh].copy_(pool.pages[sequence.pages.back()]);
@@ -74,7 +79,9 @@ void Cache::free_slot(int64_t slot) {
   }
 }
 
-int64_t Cache::length(int64_t layer, int64_t slot) const { return pool_at(layer).sequences.at(slot).length; }
+int64_t Cache::length(int64_t layer, int64_t slot) const {
+  return pool_at(layer).sequences.at(slot).length;
+}
 
 void Cache::append(int64_t layer, int64_t slot, const Tensor& k, const Tensor& v) {
   Pool& pool = pool_at(layer);

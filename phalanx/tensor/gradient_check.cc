@@ -15,8 +15,9 @@ double relative_error(const Tensor& a, const Tensor& b) {
   return difference.item<double>() / (scale == 0.0 ? 1.0 : scale);
 }
 
-std::vector<Tensor> autograd_gradients(const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
-                                       const std::vector<Tensor>& inputs, const std::vector<Tensor>& output_grads) {
+std::vector<Tensor> autograd_gradients(
+    const std::function<std::vector<Tensor>(const std::vector<Tensor>&)>& f,
+    const std::vector<Tensor>& inputs, const std::vector<Tensor>& output_grads) {
   const c10::AutoGradMode enabled(true);
   std::vector<Tensor> leaves;
   for (const Tensor& input : inputs) {
@@ -32,8 +33,8 @@ std::vector<Tensor> autograd_gradients(const std::function<std::vector<Tensor>(c
   for (const Tensor& leaf : leaves) {
     if (leaf.defined()) defined.push_back(leaf);
   }
-  std::vector<Tensor> grads =
-      torch::autograd::grad({total}, defined, {}, /*retain_graph=*/false, /*create_graph=*/false, /*allow_unused=*/true);
+  std::vector<Tensor> grads = torch::autograd::grad({total}, defined, {}, /*retain_graph=*/false,
+                                                    /*create_graph=*/false, /*allow_unused=*/true);
   std::vector<Tensor> result;
   size_t next = 0;
   for (const Tensor& leaf : leaves) {
@@ -57,7 +58,8 @@ std::string fused_error(const Tensor& fused, const Tensor& plain, const Tensor& 
   if (fused.scalar_type() == at::kHalf) epsilon = 0x1.0p-10;
   const double bound = 2.0 * plain_distance + 4.0 * epsilon * reference.abs().max().item<double>();
   if (fused_distance <= bound) return "";
-  return fmt::format("fused is {} away from fp64, plain ops {}, bound {}", fused_distance, plain_distance, bound);
+  return fmt::format("fused is {} away from fp64, plain ops {}, bound {}", fused_distance, plain_distance,
+                     bound);
 }
 
 Tensor random_tensor(std::vector<int64_t> shape, uint64_t seed, at::ScalarType dtype, double scale) {

@@ -22,7 +22,9 @@ uint64_t hash_bytes(const Tensor& tensor) {
   return hash;
 }
 
-const void* storage_of(const Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
+const void* storage_of(const Tensor& tensor) {
+  return tensor.storage().unsafeGetStorageImpl();
+}
 
 }  // namespace
 
@@ -40,8 +42,8 @@ void Stash::push(Tensor tensor, const char* what) {
   add(std::move(entry));
 }
 
-void Stash::push_rebuild(std::vector<Tensor> sources, std::function<Tensor(const std::vector<Tensor>&)> rebuild,
-                         const char* what) {
+void Stash::push_rebuild(std::vector<Tensor> sources,
+                         std::function<Tensor(const std::vector<Tensor>&)> rebuild, const char* what) {
   if (null_) return;
   Entry entry;
   entry.tensors = std::move(sources);

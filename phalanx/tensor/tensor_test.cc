@@ -33,7 +33,8 @@ TEST(Stash, RebuildsFromSourcesAndCountsOnlyThem) {
   Stash stash;
   const Tensor x = random_tensor({4, 8}, 1);
   stash.push(x, "x");
-  stash.push_rebuild({x}, [](const std::vector<Tensor>& sources) { return sources[0] * 2; }, "twice x");
+  stash.push_rebuild(
+      {x}, [](const std::vector<Tensor>& sources) { return sources[0] * 2; }, "twice x");
   EXPECT_EQ(stash.bytes(), static_cast<int64_t>(x.nbytes()));
   EXPECT_TRUE(at::equal(stash.pop(), x * 2));
 }
@@ -143,14 +144,16 @@ TEST_F(CacheTest, CopiedSlotSharesFullPagesAndGoesItsOwnWay) {
   cache_.append(0, slot, k, k);
   const int64_t before = cache_.bytes_in_use();
   const int64_t copy = cache_.copy_slot(slot);
-  EXPECT_EQ(cache_.bytes_in_use() - before, kPage * 2 * 2 * 3 * 8) << "only the last, partly filled page is copied";
+  EXPECT_EQ(cache_.bytes_in_use() - before, kPage * 2 * 2 * 3 * 8)
+      << "only the last, partly filled page is copied";
   const Tensor more = rows(3, 7), other = rows(3, 8);
   cache_.append(0, slot, more, more);
   cache_.append(0, copy, other, other);
   EXPECT_TRUE(at::equal(cache_.read(0, slot).first, at::cat({k, more})));
   EXPECT_TRUE(at::equal(cache_.read(0, copy).first, at::cat({k, other})));
   cache_.free_slot(slot);
-  EXPECT_TRUE(at::equal(cache_.read(0, copy).first, at::cat({k, other}))) << "shared pages outlive the first slot";
+  EXPECT_TRUE(at::equal(cache_.read(0, copy).first, at::cat({k, other})))
+      << "shared pages outlive the first slot";
   cache_.free_slot(copy);
   EXPECT_EQ(cache_.bytes_in_use(), 0);
 }

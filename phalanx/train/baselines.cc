@@ -21,7 +21,8 @@ class Counts {
     }
   }
   double unigram(size_t token) const {
-    return static_cast<double>(unigram_[token] + 1) / static_cast<double>(total_ + static_cast<int64_t>(vocab_));
+    return static_cast<double>(unigram_[token] + 1) /
+           static_cast<double>(total_ + static_cast<int64_t>(vocab_));
   }
   double bigram(size_t previous, size_t token) const {
     const auto it = pairs_.find(previous * vocab_ + token);

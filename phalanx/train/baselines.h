@@ -19,9 +19,9 @@ namespace phalanx {
 struct Baselines {
   double unigram_bpb = 0;
   double bigram_bpb = 0;
-  int64_t bytes = 0;   // of the validation labels
+  int64_t bytes = 0;  // of the validation labels
   int64_t labels = 0;
-  std::string text;    // those labels as bytes, for a compressor
+  std::string text;  // those labels as bytes, for a compressor
 };
 
 // `piece[id]` is the text of a token.

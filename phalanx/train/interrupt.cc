@@ -29,6 +29,8 @@ InterruptGuard::~InterruptGuard() {
   ::sigaction(SIGTERM, &old_term_, nullptr);
 }
 
-int InterruptGuard::signal() const { return received_signal; }
+int InterruptGuard::signal() const {
+  return received_signal;
+}
 
 }  // namespace phalanx

@@ -29,7 +29,8 @@ void append_sample(HostBatch& host, std::span<const int64_t> tokens, std::span<c
 }  // namespace
 
 std::vector<HostBatch> build_micro_batches(const SampleSource& source, int64_t first, int64_t count,
-                                           int64_t micro_batch_size, int64_t seq_length, const DocumentRules& rules) {
+                                           int64_t micro_batch_size, int64_t seq_length,
+                                           const DocumentRules& rules) {
   std::vector<int64_t> tokens(static_cast<size_t>(seq_length) + 1);
   std::vector<uint8_t> mask(static_cast<size_t>(seq_length));
   std::vector<HostBatch> result;

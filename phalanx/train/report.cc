@@ -51,7 +51,8 @@ RunReport::RunReport(const RunConfig& config, int64_t first_step, int64_t total_
       peak_flops_(peak_flops),
       metrics_(config.runtime.run_dir + "/metrics.jsonl"),
       board_(config.log.tensorboard_dir,
-             {.first_step = first_step > 1 ? std::optional<int64_t>(first_step) : std::nullopt, .wall_clock = {}}),
+             {.first_step = first_step > 1 ? std::optional<int64_t>(first_step) : std::nullopt,
+              .wall_clock = {}}),
       line_({.total_steps = total_steps,
              .first_step = first_step,
              .log_interval = config.log.interval,
@@ -83,7 +84,8 @@ void RunReport::finish() {
   board_.close();
 }
 
-void RunReport::plot(const std::string& run_dir, const std::vector<std::pair<double, std::string>>& references) {
+void RunReport::plot(const std::string& run_dir,
+                     const std::vector<std::pair<double, std::string>>& references) {
   PlotSeries train{.name = "train", .x = {}, .y = {}, .smoothing = 0.9};
   PlotSeries valid{.name = "validation", .x = {}, .y = {}};
   for (const StepMetrics& m : read_metrics(run_dir + "/metrics.jsonl")) {

@@ -39,13 +39,17 @@ void check_layout(const ParallelConfig& p, Violations& v) {
 
 void check_train(const TrainConfig& t, Violations& v) {
   v.require(t.micro_batch_size > 0, "train.micro_batch_size must be positive");
-  v.require(t.train_iters >= 0 && t.train_samples >= 0, "train.train_iters and train_samples must be at least 0");
-  v.require(t.train_iters == 0 || t.train_samples == 0, "give one of train.train_iters and train.train_samples");
-  v.require(t.train_iters > 0 || t.train_samples > 0 || t.skip_train, "train.train_iters or train_samples must be given");
+  v.require(t.train_iters >= 0 && t.train_samples >= 0,
+            "train.train_iters and train_samples must be at least 0");
+  v.require(t.train_iters == 0 || t.train_samples == 0,
+            "give one of train.train_iters and train.train_samples");
+  v.require(t.train_iters > 0 || t.train_samples > 0 || t.skip_train,
+            "train.train_iters or train_samples must be given");
   v.require(t.train_samples == 0 || t.rampup_batch_size.empty() || t.rampup_batch_size.size() == 3,
             "train.rampup_batch_size is start,increment,samples");
-  v.require(t.rampup_batch_size.empty() || t.train_samples > 0,
-            "train.rampup_batch_size needs train.train_samples instead of train_iters, as the steps vary in size");
+  v.require(
+      t.rampup_batch_size.empty() || t.train_samples > 0,
+      "train.rampup_batch_size needs train.train_samples instead of train_iters, as the steps vary in size");
   v.require(!t.eval_interval || *t.eval_interval > 0, "train.eval_interval must be positive or none");
   v.require(t.eval_iters >= 0, "train.eval_iters must be at least 0");
   v.require(t.recompute_num_layers > 0, "train.recompute_num_layers must be positive");
@@ -59,10 +63,13 @@ void check_train(const TrainConfig& t, Violations& v) {
 
 void check_data(const DataConfig& d, Violations& v) {
   const bool blend = !d.data_path.empty();
-  const bool per_split = !d.train_data_path.empty() || !d.valid_data_path.empty() || !d.test_data_path.empty();
-  v.require(d.mock_data || blend || per_split, "data.data_path (--data-path PREFIX) or --mock-data must be given");
+  const bool per_split =
+      !d.train_data_path.empty() || !d.valid_data_path.empty() || !d.test_data_path.empty();
+  v.require(d.mock_data || blend || per_split,
+            "data.data_path (--data-path PREFIX) or --mock-data must be given");
   v.require(!(blend && per_split), "give data.data_path or the per-split paths, not both");
-  v.require(d.mock_mask_fraction >= 0 && d.mock_mask_fraction < 1, "data.mock_mask_fraction must lie in [0, 1)");
+  v.require(d.mock_mask_fraction >= 0 && d.mock_mask_fraction < 1,
+            "data.mock_mask_fraction must lie in [0, 1)");
 }
 
 }  // namespace
@@ -82,10 +89,14 @@ std::span<const EnumName<DeviceKind>> enum_names(DeviceKind) {
 
 at::ScalarType scalar_type(DtypeKind dtype) {
   switch (dtype) {
-    case DtypeKind::kFp64: return at::kDouble;
-    case DtypeKind::kFp32: return at::kFloat;
-    case DtypeKind::kBf16: return at::kBFloat16;
-    case DtypeKind::kFp16: return at::kHalf;
+    case DtypeKind::kFp64:
+      return at::kDouble;
+    case DtypeKind::kFp32:
+      return at::kFloat;
+    case DtypeKind::kBf16:
+      return at::kBFloat16;
+    case DtypeKind::kFp16:
+      return at::kHalf;
   }
   return at::kFloat;
 }
@@ -123,7 +134,8 @@ void resolve_run(RunConfig& config) {
   violations.throw_if_any();
   if (config.train.global_batch_size == 0) config.train.global_batch_size = config.train.micro_batch_size;
   if (config.checkpoint.save.empty()) config.checkpoint.save = config.runtime.run_dir + "/checkpoints";
-  if (config.log.tensorboard_dir.empty()) config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
+  if (config.log.tensorboard_dir.empty())
+    config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
   finalize(config.model);
   validate(config.model);
   validate(config.optim);

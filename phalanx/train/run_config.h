@@ -55,18 +55,22 @@ struct TrainConfig {
   template <typename Visitor>
   void visit_fields(Visitor& v) {
     v.field("micro_batch_size", micro_batch_size, "samples in one forward pass of a rank");
-    v.field("global_batch_size", global_batch_size, "samples in one step; 0 means micro_batch_size x data ranks");
+    v.field("global_batch_size", global_batch_size,
+            "samples in one step; 0 means micro_batch_size x data ranks");
     v.field("train_iters", train_iters, "steps of the run");
     v.field("train_samples", train_samples, "samples of the run, instead of train_iters");
     v.field("seed", seed, "seed of weights, dropout, data order and sampling");
-    v.field("rampup_batch_size", rampup_batch_size, "start,increment,samples: grow the global batch over these samples");
+    v.field("rampup_batch_size", rampup_batch_size,
+            "start,increment,samples: grow the global batch over these samples");
     v.field("eval_interval", eval_interval, "steps between evaluations; none means never");
     v.field("eval_iters", eval_iters, "global batches in an evaluation");
     v.field("exit_interval", exit_interval, "save and stop at a step divisible by this");
     v.field("exit_duration_minutes", exit_duration_minutes, "save and stop after this many minutes");
-    v.field("dtype", dtype, "dtype of weights and activations; sums, masters and moments are fp32 (fp64 under fp64)");
+    v.field("dtype", dtype,
+            "dtype of weights and activations; sums, masters and moments are fp32 (fp64 under fp64)");
     v.field("recompute", recompute, "what backward computes again instead of storing");
-    v.field("recompute_method", recompute_method, "full recomputation: units of N layers, or only the first N layers");
+    v.field("recompute_method", recompute_method,
+            "full recomputation: units of N layers, or only the first N layers");
     v.field("recompute_num_layers", recompute_num_layers, "that N, in transformer layers");
     v.field("recompute_modules", recompute_modules, "selective recomputation: core_attn, layernorm, mlp_act");
     v.field("skip_train", skip_train, "only evaluate");
@@ -94,7 +98,8 @@ struct CheckpointConfig {
     v.field("load", load, "folder to start from; empty means the newest in the save folder");
     v.field("save_interval", save_interval, "steps between checkpoints; none means only at the end");
     v.field("load_step", load_step, "load this step instead of the newest");
-    v.field("save_retain_interval", save_retain_interval, "keep only checkpoints at multiples, and the newest");
+    v.field("save_retain_interval", save_retain_interval,
+            "keep only checkpoints at multiples, and the newest");
     v.field("save_optim", save_optim, "save masters and moments");
     v.field("load_optim", load_optim, "load masters and moments");
     v.field("finetune", finetune, "take only the weights; step and data order start anew");
@@ -133,7 +138,8 @@ struct RuntimeConfig {
     v.field("threads", threads, "threads a rank; 0 means all cores");
     v.field("deterministic", deterministic, "fixed kernel choice: the same bits every run on a machine type");
     v.field("run_dir", run_dir, "folder of this run: metrics, checkpoints, plots");
-    v.field("gemm_table", gemm_table, "stored matrix-product routes; empty means RUN_DIR/gemm.json when not deterministic");
+    v.field("gemm_table", gemm_table,
+            "stored matrix-product routes; empty means RUN_DIR/gemm.json when not deterministic");
   }
 };
 

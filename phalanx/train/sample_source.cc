@@ -33,9 +33,12 @@ class MockSource : public SampleSource {
 
 const char* part_name(SplitPart part) {
   switch (part) {
-    case SplitPart::kTrain: return "train";
-    case SplitPart::kValid: return "valid";
-    case SplitPart::kTest: return "test";
+    case SplitPart::kTrain:
+      return "train";
+    case SplitPart::kValid:
+      return "valid";
+    case SplitPart::kTest:
+      return "test";
   }
   return "";
 }

@@ -49,6 +49,7 @@ struct DocumentRules {
 
 // Samples first .. first + count - 1 of the source, cut into micro-batches.
 std::vector<HostBatch> build_micro_batches(const SampleSource& source, int64_t first, int64_t count,
-                                           int64_t micro_batch_size, int64_t seq_length, const DocumentRules& rules);
+                                           int64_t micro_batch_size, int64_t seq_length,
+                                           const DocumentRules& rules);
 
 }  // namespace phalanx

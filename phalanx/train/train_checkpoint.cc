@@ -25,9 +25,11 @@ void check_same_model(const RunConfig& config, const Json& stored_config, const 
   std::string differences;
   for (const auto& [key, value] : ours.items()) {
     // These may change between a checkpoint and its use.
-    if (key == "seq_length" || key == "hidden_dropout" || key == "attention_dropout" || key == "init_std") continue;
+    if (key == "seq_length" || key == "hidden_dropout" || key == "attention_dropout" || key == "init_std")
+      continue;
     if (theirs.contains(key) && theirs.at(key) != value) {
-      differences += (differences.empty() ? "" : ", ") + key + " " + theirs.at(key).dump() + " (here " + value.dump() + ")";
+      differences += (differences.empty() ? "" : ", ") + key + " " + theirs.at(key).dump() + " (here " +
+                     value.dump() + ")";
     }
   }
   if (differences.empty()) return;
@@ -48,13 +50,11 @@ void apply_retention(const RunConfig& config, int64_t newest) {
 
 }  // namespace
 
-void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer, const TrainState& state) {
-  Json metadata = {{"kind", "train"},
-                   {"step", state.step},
-                   {"consumed_samples", state.consumed_samples},
-                   {"updates", state.updates},
-                   {"outliers", state.outliers},
-                   {"config", config_to_json(config)}};
+void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer,
+                   const TrainState& state) {
+  Json metadata = {
+      {"kind", "train"},          {"step", state.step},         {"consumed_samples", state.consumed_samples},
+      {"updates", state.updates}, {"outliers", state.outliers}, {"config", config_to_json(config)}};
   std::vector<TensorBox> boxes = weight_boxes(model);
   if (config.checkpoint.save_optim) {
     for (TensorBox& box : optimizer_boxes(optimizer)) boxes.push_back(std::move(box));
@@ -64,8 +64,8 @@ void save_training(const RunConfig& config, Model& model, const Optimizer& optim
   apply_retention(config, state.step);
 }
 
-TrainState load_training(const RunConfig& config, const std::string& folder, Model& model, Optimizer& optimizer,
-                         bool with_state) {
+TrainState load_training(const RunConfig& config, const std::string& folder, Model& model,
+                         Optimizer& optimizer, bool with_state) {
   CheckpointReader reader(folder);
   const Json& metadata = reader.metadata();
   check_same_model(config, json_get<Json>(metadata, "config", folder), folder);
@@ -96,7 +96,8 @@ std::string resolve_checkpoint_folder(const std::string& path, std::optional<int
   throw Error(ErrorKind::kBadInput,
               {.where = path,
                .got = step ? "no checkpoint of step " + std::to_string(*step) : "no complete checkpoint",
-               .needed = "a run folder, a checkpoints folder or a step_N folder with a " + std::string(kManifestFileName),
+               .needed = "a run folder, a checkpoints folder or a step_N folder with a " +
+                         std::string(kManifestFileName),
                .fix = "check the path; an interrupted save leaves no manifest and does not count"});
 }
 
@@ -112,11 +113,15 @@ kernels::Gemm choose_gemm(const RunConfig& config) {
   const int64_t qkv = (m.num_attention_heads + 2 * m.num_query_groups) * m.kv_channels;
   const int64_t up = m.ffn_hidden_size * (is_gated(m.activation) ? 2 : 1);
   const std::vector<std::pair<int64_t, int64_t>> linears = {
-      {qkv, m.hidden_size}, {m.hidden_size, m.num_attention_heads * m.kv_channels}, {up, m.hidden_size},
+      {qkv, m.hidden_size},
+      {m.hidden_size, m.num_attention_heads * m.kv_channels},
+      {up, m.hidden_size},
       {m.hidden_size, m.ffn_hidden_size}};
   for (const auto& [out, in] : linears) {
-    const Tensor x = at::ones({rows, in}, options), w = at::ones({out, in}, options), dy = at::ones({rows, out}, options);
-    Tensor y = at::empty({rows, out}, options), dx = at::empty({rows, in}, options), dw = at::empty({out, in}, options);
+    const Tensor x = at::ones({rows, in}, options), w = at::ones({out, in}, options),
+                 dy = at::ones({rows, out}, options);
+    Tensor y = at::empty({rows, out}, options), dx = at::empty({rows, in}, options),
+           dw = at::empty({out, in}, options);
     gemm.measure(x, w.t(), y);
     gemm.measure(dy, w, dx);
     gemm.measure(dy.t(), x, dw);

@@ -22,11 +22,12 @@ struct TrainState {
   Json outliers;
 };
 
-void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer, const TrainState& state);
+void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer,
+                   const TrainState& state);
 
 // Weights always; the optimizer and the state only `with_state`.
-TrainState load_training(const RunConfig& config, const std::string& folder, Model& model, Optimizer& optimizer,
-                         bool with_state);
+TrainState load_training(const RunConfig& config, const std::string& folder, Model& model,
+                         Optimizer& optimizer, bool with_state);
 
 // `path` is a checkpoint, a folder of checkpoints or a run folder; nothing found is an Error(kBadInput).
 std::string resolve_checkpoint_folder(const std::string& path, std::optional<int64_t> step);

@@ -59,12 +59,15 @@ Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
       tokenizer_(std::move(tokenizer)),
       tensor_group_(comm::make_self_group("tp")),
       schedule_(config_.optim, total_samples(config_), config_.train.global_batch_size),
-      batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size, config_.train.micro_batch_size) {
+      batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size,
+                  config_.train.micro_batch_size) {
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   at::set_num_threads(static_cast<int>(config_.runtime.threads > 0 ? config_.runtime.threads : cores));
-  train_ = make_sample_source(config_.data, SplitPart::kTrain, source_options(config_, total_samples(config_)));
+  train_ =
+      make_sample_source(config_.data, SplitPart::kTrain, source_options(config_, total_samples(config_)));
   const int64_t needed = valid_samples(config_);
-  if (needed > 0) valid_ = make_sample_source(config_.data, SplitPart::kValid, source_options(config_, needed));
+  if (needed > 0)
+    valid_ = make_sample_source(config_.data, SplitPart::kValid, source_options(config_, needed));
   if (tokenizer_) {
     token_bytes_ = token_byte_counts(*tokenizer_);
     rules_.eod = tokenizer_->eod().value_or(-1);
@@ -74,19 +77,25 @@ Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
   rules_.reset_attention = config_.train.reset_attention_mask;
   gemm_ = choose_gemm(config_);
   model_ = std::make_unique<Model>(config_.model, model_options(config_), gemm_, *tensor_group_);
-  optimizer_ = std::make_unique<Optimizer>(model_->parameters(), config_.optim, accumulator_of(model_->dtype()));
+  optimizer_ =
+      std::make_unique<Optimizer>(model_->parameters(), config_.optim, accumulator_of(model_->dtype()));
 }
 
 Trainer::~Trainer() = default;
 
-bool Trainer::done() const { return progress_.consumed_samples >= total_samples(config_); }
+bool Trainer::done() const {
+  return progress_.consumed_samples >= total_samples(config_);
+}
 
-std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first, int64_t count) const {
-  return build_micro_batches(source, first, count, config_.train.micro_batch_size, config_.model.seq_length, rules_);
+std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first,
+                                              int64_t count) const {
+  return build_micro_batches(source, first, count, config_.train.micro_batch_size, config_.model.seq_length,
+                             rules_);
 }
 
 void Trainer::check_finite(const StepOutcome& outcome) const {
-  if (!config_.train.check_for_nan || (std::isfinite(outcome.loss) && std::isfinite(outcome.grad_norm))) return;
+  if (!config_.train.check_for_nan || (std::isfinite(outcome.loss) && std::isfinite(outcome.grad_norm)))
+    return;
   const std::optional<int64_t> newest = newest_step(config_.checkpoint.save);
   throw Error(ErrorKind::kNumeric,
               {.where = "step " + std::to_string(progress_.step + 1),
@@ -108,8 +117,8 @@ void Trainer::one_step(StepMetrics& metrics) {
   context.seed = static_cast<uint64_t>(config_.train.seed);
   context.lr = schedule_.at(progress_.consumed_samples);
   context.update = std::find(skip.begin(), skip.end(), step) == skip.end();
-  const StepOutcome outcome =
-      run_train_step(*model_, *optimizer_, micro_batches(*train_, progress_.consumed_samples, samples), context);
+  const StepOutcome outcome = run_train_step(
+      *model_, *optimizer_, micro_batches(*train_, progress_.consumed_samples, samples), context);
   if (context.update) check_finite(outcome);
   progress_.step = step;
   progress_.consumed_samples += samples;
@@ -130,15 +139,18 @@ void Trainer::evaluate(StepMetrics& metrics) {
   EvalSum total;
   double bytes = 0;
   // Every evaluation sees the same first samples of the split, so that its curve is comparable with itself.
-  const int64_t count = std::min(config_.train.eval_iters * config_.train.global_batch_size, valid_->num_samples());
+  const int64_t count =
+      std::min(config_.train.eval_iters * config_.train.global_batch_size, valid_->num_samples());
   for (int64_t first = 0; first < count; first += config_.train.micro_batch_size) {
-    const auto batches = micro_batches(*valid_, first, std::min(config_.train.micro_batch_size, count - first));
+    const auto batches =
+        micro_batches(*valid_, first, std::min(config_.train.micro_batch_size, count - first));
     const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step});
     total.nll += sum.nll;
     total.counted += sum.counted;
     for (const HostBatch& host : batches) {
       for (size_t i = 0; i < host.labels.size() && !token_bytes_.empty(); ++i) {
-        if (host.label_mask[i] != 0) bytes += static_cast<double>(token_bytes_.at(static_cast<size_t>(host.labels[i])));
+        if (host.label_mask[i] != 0)
+          bytes += static_cast<double>(token_bytes_.at(static_cast<size_t>(host.labels[i])));
       }
     }
   }
@@ -166,14 +178,15 @@ void Trainer::load_folder(const std::string& folder, bool own_run) {
 }
 
 void Trainer::load() {
-  if (const auto step = config_.checkpoint.load_step ? config_.checkpoint.load_step
-                                                      : newest_step(config_.checkpoint.save);
+  if (const auto step =
+          config_.checkpoint.load_step ? config_.checkpoint.load_step : newest_step(config_.checkpoint.save);
       step && (path_exists(step_folder(config_.checkpoint.save, *step)) || config_.checkpoint.load.empty())) {
     load_folder(step_folder(config_.checkpoint.save, *step), /*own_run=*/true);
     return;
   }
   if (config_.checkpoint.load.empty()) return;
-  load_folder(resolve_checkpoint_folder(config_.checkpoint.load, config_.checkpoint.load_step), /*own_run=*/false);
+  load_folder(resolve_checkpoint_folder(config_.checkpoint.load, config_.checkpoint.load_step),
+              /*own_run=*/false);
 }
 
 bool Trainer::leave_now(double started) {

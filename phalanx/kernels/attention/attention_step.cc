@@ -39,7 +39,7 @@ Tensor step_rows(const Tensor& q, const Tensor& k, const Tensor& v, int64_t firs
     scores.view({G * R, n, count}).masked_fill_(hidden, -std::numeric_limits<double>::infinity());
   }
   const Tensor out = scores.softmax(-1).bmm(values);
-  return out.view({G, R, n, D}).permute({2, 0, 1, 3}).reshape({n, G * R, D}).to(q.scalar_type());
+  return out.view({G, R, n, D}).permute({2, 0, 1, 3}).reshape({n, G * R, D}).to(q.scalar_type()).contiguous();
 }
 
 }  // namespace

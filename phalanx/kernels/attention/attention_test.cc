@@ -48,7 +48,8 @@ std::vector<Case> cases() {
 }
 
 AttentionSpec spec_of(const Case& c) {
-  AttentionSpec spec{.scale = 0.37, .window = c.window, .dropout = c.dropout};
+  AttentionSpec spec{
+      .scale = 1.05 / std::sqrt(static_cast<double>(c.D)), .window = c.window, .dropout = c.dropout};
   spec.key = {.seed = 11, .purpose = RandomPurpose::kAttentionDropout, .step = 3, .layer = 2};
   spec.num_heads_global = 9;
   spec.first_head = 5;
@@ -173,6 +174,16 @@ TEST(Attention, GradientsMatchAutogradOfTheReference) {
   EXPECT_EQ(vendor, 4 * 3 * 4 * 2 + 2);  // everything without dropout
 }
 
+// The template's bound and, in fp32, the 20 ulp that the vendor's vectorised exponential (exp_u20) may be off.
+std::string vendor_error(const Tensor& fused, const Tensor& plain, const Tensor& exact) {
+  const std::string error = fused_error(fused, plain, exact);
+  if (error.empty() || fused.scalar_type() != at::kFloat) return error;
+  const double distance = (fused.to(at::kDouble) - exact).abs().max().item<double>();
+  const double plain_distance = (plain.to(at::kDouble) - exact).abs().max().item<double>();
+  const double scale = exact.abs().max().item<double>();
+  return distance <= 2.0 * plain_distance + (4.0 + 20.0) * 0x1.0p-23 * scale ? "" : error;
+}
+
 TEST(Attention, FloatAndHalfAreAsCloseAsPlainOps) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const Case& c : cases()) {
@@ -186,7 +197,7 @@ TEST(Attention, FloatAndHalfAreAsCloseAsPlainOps) {
       const AttentionForward exact = attention_forward_ref(exact_in, spec);
       EXPECT_EQ(fast.out.scalar_type(), dtype);
       EXPECT_EQ(fast.lse.scalar_type(), at::kFloat);
-      EXPECT_EQ(fused_error(fast.out, plain.out, exact.out), "") << toString(dtype) << name_of(c);
+      EXPECT_EQ(vendor_error(fast.out, plain.out, exact.out), "") << toString(dtype) << name_of(c);
       EXPECT_LE((fast.lse - exact.lse).abs().max().item<double>(), dtype == at::kFloat ? 4e-6 : 1e-2)
           << name_of(c);
 
@@ -194,10 +205,10 @@ TEST(Attention, FloatAndHalfAreAsCloseAsPlainOps) {
       const Grads p = grads_of(attention_backward_ref, dout, in, plain, spec);
       const Grads e = grads_of(attention_backward_ref, dout.to(at::kDouble), exact_in, exact, spec);
       // Where the exact gradient of q and k vanishes there is no scale to compare with; v's is the yardstick.
-      EXPECT_EQ(fused_error(g.v, p.v, e.v), "") << toString(dtype) << name_of(c);
+      EXPECT_EQ(vendor_error(g.v, p.v, e.v), "") << toString(dtype) << name_of(c);
       if (c.S == 1 || c.window == 1) continue;
-      EXPECT_EQ(fused_error(g.q, p.q, e.q), "") << toString(dtype) << name_of(c);
-      EXPECT_EQ(fused_error(g.k, p.k, e.k), "") << toString(dtype) << name_of(c);
+      EXPECT_EQ(vendor_error(g.q, p.q, e.q), "") << toString(dtype) << name_of(c);
+      EXPECT_EQ(vendor_error(g.k, p.k, e.k), "") << toString(dtype) << name_of(c);
     }
   }
 }

@@ -77,6 +77,21 @@ TEST(Dropout, TheBodyIsBitEqualToTheReference) {
   EXPECT_GE(compared, 3 * 8 * 3);
 }
 
+// The smallest threshold that drops an element is its word plus one.
+TEST(Dropout, TheThresholdIsExact) {
+  for (const int64_t element : {0, 1, 2, 3, 1000003}) {
+    const Tensor index = at::full({1}, element, at::TensorOptions(at::kLong));
+    const double word = philox_u32(kKeys[1], static_cast<uint64_t>(element));
+    for (const double step : {0.0, 1.0}) {
+      const double p = (word + step) * 0x1.0p-32;
+      const bool keep = step == 0.0;
+      EXPECT_EQ(dropout_keep_mask(index, kKeys[1], p).item<bool>(), keep);
+      EXPECT_EQ(kept(index, kKeys[1], p, 1, 0, 1).item<bool>(), keep);
+      EXPECT_EQ(dropout_mask_ref(index, kKeys[1], dropout_threshold(p)).item<bool>(), !keep);
+    }
+  }
+}
+
 TEST(Dropout, KeepMaskOfIndicesInAnyOrderAndShape) {
   const RandomKey& key = kKeys[1];
   const Tensor index = random_ids(2 * 3 * 5, int64_t{1} << 50, 3).view({2, 3, 5});

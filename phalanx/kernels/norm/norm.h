@@ -35,8 +35,8 @@ struct NormBackward {
 
 NormForward norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormSpec& spec);
 // y again, from x and the statistics, bit-equal to norm_forward's.
-Tensor norm_apply(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight, const Tensor& bias,
-                  const NormSpec& spec);
+Tensor norm_apply(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
+                  const Tensor& bias, const NormSpec& spec);
 NormBackward norm_backward(const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& rstd,
                            const Tensor& weight, bool has_bias, const NormSpec& spec);
 

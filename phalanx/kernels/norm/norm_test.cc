@@ -254,12 +254,39 @@ TEST(Norm, ReadsStridedViews) {
   }
 }
 
+// The bf16 body is the fp32 body with every result rounded to nearest even.
+TEST(Norm, Bfloat16IsTheFp32ResultRounded) {
+  for (const bool rms : {false, true}) {
+    const Case c{{50, 77}, {.rms = rms}, true};
+    const Inputs half = inputs(c).to(at::kBFloat16);
+    const Inputs wide = half.to(at::kFloat);
+    const NormForward f = norm_forward(half.x, half.weight, half.bias, c.spec);
+    const NormForward w = norm_forward(wide.x, wide.weight, wide.bias, c.spec);
+    EXPECT_TRUE(at::equal(f.y, w.y.to(at::kBFloat16)));
+    EXPECT_TRUE(at::equal(f.rstd, w.rstd));
+    const NormBackward g = run_backward(half, f, c.spec);
+    const NormBackward e = run_backward(wide, w, c.spec);
+    EXPECT_TRUE(at::equal(g.dx, e.dx.to(at::kBFloat16)));
+    EXPECT_TRUE(at::equal(g.dweight, e.dweight) && at::equal(g.dbias, e.dbias));
+  }
+}
+
+TEST(Norm, Bfloat16TiesGoToEven) {
+  const Tensor x = at::ones({1, 4}, at::TensorOptions(at::kBFloat16));
+  const Tensor weight = at::tensor({1.0 + 0x1.0p-8, 1.0 + 0x3.0p-8, 1.0 + 0x1.2p-8, 1.0}).to(at::kFloat);
+  const Tensor y = norm_forward(x, weight, Tensor(), {.rms = true, .epsilon = 0.0}).y.to(at::kDouble);
+  EXPECT_TRUE(at::equal(y[0], at::tensor({1.0, 1.0 + 0x1.0p-6, 1.0 + 0x1.0p-7, 1.0})));
+}
+
 TEST(Norm, NotANumberStays) {
   Tensor x = random_tensor({2, 5}, 1, at::kBFloat16);
   x[0][3].fill_(std::numeric_limits<double>::quiet_NaN());
   const Tensor y = norm_forward(x, at::ones({5}, x.options()), Tensor(), {}).y;
   EXPECT_TRUE(y[0].isnan().all().item<bool>());
   EXPECT_FALSE(y[1].isnan().any().item<bool>());
+  // All bits set: rounding up would carry into the sign.
+  const Tensor weight = at::full({5}, 0x7FFFFFFF, at::TensorOptions(at::kInt)).view(at::kFloat);
+  EXPECT_TRUE(norm_forward(x, weight, Tensor(), {}).y.isnan().all().item<bool>());
 }
 
 TEST(Norm, Fp32WeightsServeHalfRows) {
