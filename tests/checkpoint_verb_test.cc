@@ -116,7 +116,7 @@ TEST_F(CheckpointVerb, VerifyTellsDamageFromBadNumbersByItsExitCode) {
   EXPECT_THAT(damaged.err, HasSubstr("rank_00000.safetensors: got 10 bytes"));
 }
 
-TEST_F(CheckpointVerb, MistakesEndWithTheRightCodeAndWords) {
+TEST_F(CheckpointVerb, SlowMistakesEndWithTheRightCodeAndWords) {
   struct Case {
     std::string words;
     int code;
@@ -152,7 +152,7 @@ TEST_F(CheckpointVerb, MistakesEndWithTheRightCodeAndWords) {
   EXPECT_FALSE(path_exists(path("x")));
 }
 
-TEST_F(CheckpointVerb, EveryWordHelpsWithAnExample) {
+TEST_F(CheckpointVerb, SlowEveryWordHelpsWithAnExample) {
   for (const char* words :
        {"--help", "import-hf --help", "export-hf --help", "inspect --help", "verify --help"}) {
     const Outcome outcome = run(words);

@@ -61,12 +61,10 @@ constexpr MegatronDefault kDefaults[] = {
     {"optim.loss_scale_window", "1000"},
     {"optim.hysteresis", "2"},
     {"data.split", "969,30,1"},
-    {"data.num_workers", "2"},
     {"checkpoint.finetune", "false"},
     {"checkpoint.load_optim", "true"},
     {"checkpoint.save_optim", "true"},
     {"log.interval", "100"},
-    {"log.throughput", "false"},
     {"log.params_norm", "false"},
     {"log.memory", "false"},
 };

@@ -30,6 +30,9 @@ constexpr MegatronFlag only(std::string_view flag, std::string_view words, std::
 constexpr MegatronFlag always(std::string_view flag, std::string_view note) {
   return {flag, MegatronAction::kAlways, FlagKind::kSwitch, "", "", note};
 }
+constexpr MegatronFlag always_value(std::string_view flag, std::string_view note) {
+  return {flag, MegatronAction::kAlways, FlagKind::kValue, "", "", note};
+}
 // Unsupported, by what the flag takes: nothing, one value, several words.
 constexpr MegatronFlag no_switch(std::string_view flag, std::string_view note) {
   return {flag, MegatronAction::kUnsupported, FlagKind::kSwitch, "", "", note};

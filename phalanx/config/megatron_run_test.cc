@@ -217,7 +217,7 @@ TEST(MegatronFlags, ExampleScriptsParse) {
   FullRun llama;
   const ParsedFlags flags = parse_flags(split_words(kLlamaScript), llama.tree, kRules);
   apply_flags(llama.tree, flags, false);
-  EXPECT_EQ(flags.notes.size(), 6u);
+  EXPECT_EQ(flags.notes.size(), 7u);
   EXPECT_EQ(llama.tree.text("model.num_query_groups"), "8");
   EXPECT_EQ(llama.tree.text("model.bias"), "false");
   EXPECT_EQ(llama.tree.text("data.mock_data"), "true");

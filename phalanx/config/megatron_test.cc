@@ -122,9 +122,7 @@ constexpr Sets kSets[] = {
     {"--valid-data-path a", "data.valid_data_path", "a"},
     {"--test-data-path a", "data.test_data_path", "a"},
     {"--split 949,50,1", "data.split", "949,50,1"},
-    {"--data-cache-path c", "data.cache_path", "c"},
     {"--mock-data", "data.mock_data", "true"},
-    {"--num-workers 1", "data.num_workers", "1"},
     {"--reset-position-ids", "train.reset_position_ids", "true"},
     {"--reset-attention-mask", "train.reset_attention_mask", "true"},
     {"--eod-mask-loss", "train.eod_mask_loss", "true"},
@@ -144,13 +142,13 @@ constexpr Sets kSets[] = {
     {"--eval-interval 1000", "train.eval_interval", "1000"},
     {"--skip-train", "train.skip_train", "true"},
     {"--log-interval 1", "log.interval", "1"},
-    {"--log-throughput", "log.throughput", "true"},
     {"--log-params-norm", "log.params_norm", "true"},
     {"--tensorboard-dir t", "log.tensorboard_dir", "t"},
     {"--log-memory-to-tensorboard", "log.memory", "true"},
 };
 
-constexpr const char* kAccepted[] = {"--expert-model-parallel-size 1",
+constexpr const char* kAccepted[] = {"--num-workers 1", "--log-throughput",
+                                     "--expert-model-parallel-size 1",
                                      "--expert-tensor-parallel-size 1",
                                      "--num-distributed-optimizer-instances 1",
                                      "--distributed-backend nccl",
@@ -176,7 +174,8 @@ constexpr const char* kAccepted[] = {"--expert-model-parallel-size 1",
                                      "--rerun-mode disabled"};
 
 // Refused, with the values that a script would give them; the first word is the flag.
-constexpr const char* kRefused[] = {"--cp-comm-type p2p",
+constexpr const char* kRefused[] = {"--data-cache-path c",
+                                    "--cp-comm-type p2p",
                                     "--expert-model-parallel-size 2",
                                     "--expert-tensor-parallel-size 2",
                                     "--decoder-first-pipeline-num-layers 3",

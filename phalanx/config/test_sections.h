@@ -104,12 +104,12 @@ class FullRun {
         {"lr", "min_lr", "lr_warmup_fraction", "lr_warmup_init", "weight_decay", "clip_grad", "beta1",
          "beta2", "epsilon", "loss_scale", "initial_loss_scale", "min_loss_scale"},
         {}, {"optimizer", "lr_decay_style", "lr_wsd_decay_style"}, {}, {});
-    add("data", {"num_workers"}, {}, {"mock_data"},
-        {"split", "tokenizer_type", "tokenizer_model", "vocab_file", "merge_file", "cache_path"}, {},
+    add("data", {}, {}, {"mock_data"},
+        {"split", "tokenizer_type", "tokenizer_model", "vocab_file", "merge_file"}, {},
         {"data_path", "train_data_path", "valid_data_path", "test_data_path"});
     add("checkpoint", {"save_interval", "load_step", "save_retain_interval"}, {},
         {"save_optim", "load_optim", "finetune"}, {"save", "load"}, {}, {});
-    add("log", {"interval"}, {}, {"throughput", "params_norm", "memory"}, {"tensorboard_dir"}, {}, {});
+    add("log", {"interval"}, {}, {"params_norm", "memory"}, {"tensorboard_dir"}, {}, {});
     add("runtime", {}, {}, {"deterministic"}, {"run_dir", "device"}, {}, {});
   }
   FullRun(const FullRun&) = delete;

@@ -26,8 +26,6 @@ struct DataConfig {
   std::string eod_token = "";
   bool mock_data = false;
   double mock_mask_fraction = 0.0;
-  std::string cache_path = "";
-  int64_t num_workers = 2;
 
   template <typename Visitor>
   void visit_fields(Visitor& v) {
@@ -43,8 +41,6 @@ struct DataConfig {
     v.field("eod_token", eod_token, "token that ends a document");
     v.field("mock_data", mock_data, "random tokens by Philox instead of files");
     v.field("mock_mask_fraction", mock_mask_fraction, "share of labels to mask in mock data");
-    v.field("cache_path", cache_path, "folder for cached indices");
-    v.field("num_workers", num_workers, "threads that read ahead");
   }
 };
 

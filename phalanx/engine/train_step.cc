@@ -78,7 +78,10 @@ StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector
     Side side;
     Stash stash;
     nll += masked_sum(model.forward(batch, side, stash), host);
-    outcome.stash_bytes = std::max(outcome.stash_bytes, stash.bytes());
+    if (stash.bytes() > outcome.stash_bytes) {
+      outcome.stash_bytes = stash.bytes();
+      outcome.stash_by_label = stash.bytes_by_label();
+    }
     model.backward(batch.loss_weight, batch, side, stash, grads);
     outcome.tokens += batch.num_rows();
   }

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "phalanx/model/model.h"
@@ -41,6 +43,7 @@ struct StepOutcome {
   int64_t tokens = 0;       // rows computed
   int64_t counted = 0;      // N
   int64_t stash_bytes = 0;  // peak of a micro-batch
+  std::map<std::string, int64_t> stash_by_label;  // of the micro-batch that held most, between forward and backward
 };
 
 // The device-side batch. `weight` is the gradient of a counted row; zero means no backward follows.

@@ -124,5 +124,15 @@ TEST(LossHeadDeathTest, ForeignGradientIsABug) {
                "the head's dy is the batch's loss_weight");
 }
 
+#ifdef PHALANX_DEBUG
+TEST(LossHeadDeathTest, OtherValuesAreABugInDebugBuilds) {
+  Fixture f;
+  LossHead head(f.weight, 11, f.gemm);
+  head.forward(f.x, f.batch, f.side, f.stash);
+  EXPECT_DEATH(head.backward(2.0 * f.batch.loss_weight, f.batch, f.side, f.stash, f.grads),
+               "the head's dy is the batch's loss_weight");
+}
+#endif
+
 }  // namespace
 }  // namespace phalanx::nn

@@ -1,6 +1,7 @@
 #include "phalanx/optim/optim_config.h"
 
 #include <array>
+#include <cmath>
 
 #include "phalanx/base/error.h"
 
@@ -33,7 +34,7 @@ void validate(const OptimConfig& c) {
   const auto require = [&problems](bool holds, const std::string& text) {
     if (!holds) problems += (problems.empty() ? "" : "; ") + text;
   };
-  require(c.lr >= 0 && c.lr < 1e6, "optim.lr must be at least 0");
+  require(c.lr >= 0 && std::isfinite(c.lr), "optim.lr must be finite and at least 0");
   require(c.min_lr >= 0 && c.min_lr <= c.lr, "optim.min_lr must lie between 0 and optim.lr");
   require(!(c.lr_decay_iters && c.lr_decay_samples),
           "give one of optim.lr_decay_iters and optim.lr_decay_samples");

@@ -112,6 +112,10 @@ int64_t Optimizer::bytes() const {
   return bytes;
 }
 
+double Optimizer::weight_norm() const {
+  return master_.defined() ? std::sqrt(kernels::sum_of_squares(master_).item<double>()) : 0.0;
+}
+
 std::vector<Optimizer::State> Optimizer::state() const {
   std::vector<State> states;
   for (size_t i = 0; i < parameters_.size(); ++i) {

@@ -34,6 +34,7 @@ class Optimizer {
   int64_t updates() const { return updates_; }
   void set_updates(int64_t updates) { updates_ = updates; }
   int64_t bytes() const;
+  double weight_norm() const;
 
   // What a checkpoint holds for each parameter, as views shaped like `data`.
   struct State {

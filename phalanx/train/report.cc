@@ -78,6 +78,11 @@ void RunReport::say(const std::string& text) {
   log_warning(text);
 }
 
+void RunReport::note(const std::string& text) {
+  line_.clear();
+  log_info(text);
+}
+
 void RunReport::finish() {
   line_.finish();
   metrics_.close();

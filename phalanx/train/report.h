@@ -26,8 +26,9 @@ class RunReport {
 
   // Fills the rates from `seconds` and writes the record everywhere.
   void step(StepMetrics& metrics, int64_t samples);
-  // A line for the log that does not tear the progress line.
+  // Lines for the log that do not tear the progress line: a warning, and a plain one.
   void say(const std::string& text);
+  void note(const std::string& text);
   void finish();
 
   // Draws RUN_DIR/loss.svg from metrics.jsonl.

@@ -109,7 +109,6 @@ struct CheckpointConfig {
 struct LogConfig {
   int64_t interval = 10;
   std::string tensorboard_dir = "";
-  bool throughput = true;
   bool params_norm = false;
   std::string level = "info";
   bool memory = false;
@@ -118,10 +117,9 @@ struct LogConfig {
   void visit_fields(Visitor& v) {
     v.field("interval", interval, "steps between lines on stderr; metrics.jsonl has every step");
     v.field("tensorboard_dir", tensorboard_dir, "folder of event files; empty means RUN_DIR/tensorboard");
-    v.field("throughput", throughput, "show TFLOP/s and MFU");
-    v.field("params_norm", params_norm, "show the norm of the weights");
+    v.field("params_norm", params_norm, "log the norm of the weights with each line");
     v.field("level", level, "debug, info, warning, error or off");
-    v.field("memory", memory, "print a table of bytes by kind");
+    v.field("memory", memory, "log a table of bytes by kind after the first step");
   }
 };
 

@@ -53,6 +53,7 @@ class Trainer {
   void one_step(StepMetrics& metrics);
   void evaluate(StepMetrics& metrics);
   void check_finite(const StepOutcome& outcome) const;
+  void log_memory(const StepOutcome& outcome);
   bool leave_now(double started);
   bool done() const;
   std::vector<HostBatch> micro_batches(const SampleSource& source, int64_t first, int64_t count) const;
@@ -72,6 +73,7 @@ class Trainer {
   OutlierDetector outliers_;
   Progress progress_;
   int64_t saved_step_ = -1;
+  int64_t first_step_ = 1;  // of this process
   std::unique_ptr<RunReport> report_;
 };
 

@@ -146,11 +146,12 @@ void expect_reads_strided_operands(at::ScalarType dtype) {
   const Tensor a_wide = values(70, 400, 4, dtype);
   const Tensor b_wide = values(150, 300, 5, dtype);
   const std::vector<std::pair<Tensor, Tensor>> cases = {
-      {a_wide.slice(1, 10, 160), b_wide.slice(1, 0, 130)},           // row stride larger than the row
-      {a_wide.slice(1, 0, 300, 2), b_wide.slice(1, 0, 260, 2)},      // no unit stride at all
-      {a_wide.select(1, 3).unsqueeze(1).expand({70, 150}), b_wide},  // repeated columns
-      {a_wide.narrow(0, 0, 1).slice(1, 0, 150).expand({70, 150}),
-       b_wide.t().slice(0, 1, 151).slice(1, 0, 150).t()}};
+      {a_wide.slice(1, 10, 160), b_wide.slice(1, 0, 130)},                  // row stride larger than the row
+      {a_wide.slice(1, 0, 300, 2), b_wide.slice(1, 0, 260, 2)},             // no unit stride at all
+      {a_wide.select(1, 3).unsqueeze(1).expand({70, 150}), b_wide},         // repeated columns
+      {a_wide.narrow(0, 0, 1).slice(1, 0, 150).expand({70, 150}), b_wide},  // repeated rows
+      {a_wide.slice(1, 0, 150), values(80, 151, 6, dtype).slice(1, 0, 150).t()},   // transposed, odd stride
+      {a_wide.slice(1, 0, 150), values(80, 152, 6, dtype).slice(1, 1, 151).t()}};  // transposed, odd offset
   for (const auto& [a, b] : cases) {
     const Tensor exact = by_definition(a, b);
     for (const GemmRoute route : kRoutes) {
@@ -192,6 +193,16 @@ TEST(Gemm, EmptySizes) {
       }
     }
   }
+}
+
+TEST(Gemm, LayoutsByStride) {
+  for (const Gemm::Layout layout : kLayouts) {
+    const Operands o = operands({4, 5, 6}, layout, at::kFloat);
+    EXPECT_EQ(gemm_layout(o.a, o.b), layout);
+  }
+  const Tensor gaps = at::zeros({6, 8}).slice(1, 0, 8, 2);  // copied by the backend
+  EXPECT_EQ(gemm_layout(gaps, at::zeros({4, 3})), Gemm::Layout::kNN);
+  EXPECT_EQ(gemm_layout(at::zeros({1, 3}).t(), at::zeros({1, 3})), Gemm::Layout::kTN);
 }
 
 TEST(Gemm, TheFixedTable) {
@@ -249,6 +260,9 @@ TEST(Gemm, AStoredRouteIsUsedForItsKeyOnly) {
   EXPECT_EQ(gemm.route_for(other.a, other.b), gemm_default_route(other.a, other.b));
   const Operands large = operands({512, 512, 512}, Gemm::Layout::kNT, at::kFloat);
   EXPECT_EQ(gemm.route_for(large.a, large.b), gemm_default_route(large.a, large.b));
+  // Another device cannot run the stored route.
+  const Operands known = operands({4, 5, 6}, Gemm::Layout::kNT, at::kBFloat16);
+  EXPECT_EQ(gemm.route_for(known.a.to(at::kMeta), known.b.to(at::kMeta)), GemmRoute::kAten);
 }
 
 TEST(Gemm, MeasureRemembersARouteThatServes) {
