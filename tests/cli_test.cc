@@ -42,6 +42,8 @@ const std::vector<Mistake>& mistakes() {
       {"wrong_tokenizer", "data tokenize --input x --output-prefix y --tokenizer-type ByteTokeniser", 3, {"ByteTokenizer"}},
       {"missing_text", "data tokenize --input nowhere.txt --output-prefix y --tokenizer-type ByteTokenizer", 4, {"nowhere.txt"}},
       {"missing_index", "data inspect nowhere", 4, {"nowhere.idx"}},
+      {"cuda", "train --preset tiny --mock-data --train.train_iters=1 --device cuda", 3, {"--device cuda", "make gpu"}},
+      {"run_folder_is_no_folder", "train --preset tiny --mock-data --train.train_iters=1 --run-dir .stdout/x", 4, {".stdout/x"}},
       {"fp16", "train --preset tiny --mock-data --train.train_iters=1 --dtype fp16", 3, {"bf16"}},
   };
   return list;
@@ -91,6 +93,22 @@ TEST(Cli, TokensOutsideTheVocabularyAreNamed) {
                     folder.path());
   EXPECT_EQ(ran.code, 3);
   EXPECT_THAT(ran.err, HasSubstr("d_text_document"));
+}
+
+// A script for Megatron-LM runs as it is, with Megatron's defaults.
+TEST(Cli, MegatronFlagsAloneTrain) {
+  const TemporaryDirectory folder;
+  const Ran ran = run_program(
+      "train --num-layers 2 --hidden-size 32 --num-attention-heads 4 --seq-length 16 --max-position-embeddings 16 "
+      "--micro-batch-size 2 --global-batch-size 4 --train-iters 3 --lr 1e-3 --mock-data --vocab-size 100 --swiglu "
+      "--group-query-attention --num-query-groups 2 --save ckpt --run-dir run --json",
+      folder.path());
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.out, HasSubstr("\"step\":3"));
+  const std::string config = read_file(folder.path() + "/run/config.toml");
+  EXPECT_THAT(config, HasSubstr("hidden_dropout = 0.1"));
+  EXPECT_THAT(config, HasSubstr("num_query_groups = 2"));
+  EXPECT_TRUE(path_exists(folder.path() + "/ckpt/step_3/manifest.json"));
 }
 
 TEST(Cli, HelpAndVersionGoToStdout) {

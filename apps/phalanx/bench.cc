@@ -12,6 +12,7 @@
 #include "phalanx/config/flags.h"
 #include "phalanx/engine/train_step.h"
 #include "phalanx/telemetry/flops.h"
+#include "phalanx/tensor/device.h"
 #include "phalanx/train/report.h"
 
 namespace phalanx::apps {
@@ -92,7 +93,7 @@ Json bench_train(const TrainBench& bench) {
   at::set_num_threads(static_cast<int>(bench.threads));
   const at::ScalarType dtype = scalar_type(bench.dtype);
   const at::Device device =
-      bench.device == DeviceKind::kCuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+      checked_device(bench.device == DeviceKind::kCuda);
   const kernels::Gemm gemm;
   const auto group = comm::make_self_group("tp");
   Model model(model_config, {.device = device, .dtype = dtype}, gemm, *group);

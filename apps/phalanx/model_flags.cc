@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "phalanx/base/error.h"
+#include "phalanx/tensor/device.h"
 
 namespace phalanx::apps {
 namespace {
@@ -32,8 +33,7 @@ at::ScalarType parse_dtype(const std::string& text) {
 }
 
 at::Device parse_device(const std::string& text) {
-  if (text == "cpu") return at::kCPU;
-  if (text == "cuda") return at::Device(at::kCUDA, 0);
+  if (text == "cpu" || text == "cuda") return checked_device(text == "cuda");
   throw Error(
       ErrorKind::kUsage,
       {.where = "--device", .got = "'" + text + "'", .needed = "cpu or cuda", .fix = "use one of these"});

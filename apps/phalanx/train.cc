@@ -1,4 +1,4 @@
-#include <cstdio>
+#include <filesystem>
 
 #include "apps/phalanx/verbs.h"
 #include "phalanx/arch/presets.h"
@@ -33,7 +33,7 @@ FlagRules flag_rules() {
 
 std::string help_text() {
   RunConfig config;
-  return "usage: phalanx train [CONFIG.toml] [--section.key=value ...] [Megatron flags ...]\n"
+  return "usage: phalanx train [CONFIG.toml | RUN_DIR] [--section.key=value ...] [Megatron flags ...]\n"
          "Trains a model; a run folder that holds a checkpoint is gone on with.\n"
          "example: phalanx train --preset small --mock-data --train.train_iters=100 --run-dir runs/first\n\n" +
          alias_help(flag_rules().aliases) + "\n" + config_help(make_config_tree(config)) + "\n" +
@@ -77,6 +77,11 @@ void fill_vocabulary(RunConfig& config, const Tokenizer* tokenizer) {
   }
 }
 
+// A run folder stands for the config it holds.
+std::string config_file(const std::string& path) {
+  return std::filesystem::is_directory(path) ? path + "/config.toml" : path;
+}
+
 // `config` must not move while the tree points into it.
 std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tree, RunConfig& config) {
   const bool has_file = !flags.positionals.empty();
@@ -87,7 +92,7 @@ std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tre
                                     .fix = "settings are given as --section.key=value"});
   }
   if (flags.has("--preset")) apply_preset(tree, flags.option("--preset"));
-  if (has_file) apply_toml_file(tree, flags.positionals[0], Origin::kFile);
+  if (has_file) apply_toml_file(tree, config_file(flags.positionals[0]), Origin::kFile);
   apply_flags(tree, flags, has_file || flags.has("--preset"));
   for (const std::string& note : flags.notes) log_info(note);
   std::unique_ptr<Tokenizer> tokenizer;

@@ -69,6 +69,33 @@ TEST(Json, ErrorsNameThePlace) {
   EXPECT_THROW(json_get<int>(parse_json("{\"a\": \"b\"}", "x"), "a", "x"), Error);
 }
 
+// Mutated text gives a value or an Error, nothing else.
+TEST(Json, FuzzParserThrowsOnlyOurErrors) {
+  const std::string seed = R"({"a": [1, 2.5e3, -0, "text \u00e9"], "b": {"c": null, "d": true}})";
+  const RandomKey key{.seed = 4};
+  int accepted = 0;
+  for (uint64_t round = 0; round < 20000; ++round) {
+    std::string text = seed;
+    for (uint64_t edit = 0; edit < 1 + round % 4; ++edit) {
+      const uint32_t word = philox_u32(key, round * 8 + edit);
+      const size_t place = word % text.size();
+      if (word >> 31) {
+        text[place] = static_cast<char>(word >> 8);
+      } else {
+        text.erase(place, 1 + (word >> 8) % 5);
+      }
+      if (text.empty()) text = "[";
+    }
+    try {
+      parse_json(text, "fuzz");
+      ++accepted;
+    } catch (const Error&) {
+    }
+  }
+  EXPECT_GT(accepted, 100);
+  EXPECT_LT(accepted, 19000);
+}
+
 TEST(Fs, AtomicWriteKeepsTheOldFileOnFailure) {
   const TemporaryDirectory folder;
   const std::string path = folder.path() + "/f";

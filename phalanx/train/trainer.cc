@@ -12,7 +12,7 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/log.h"
 #include "phalanx/checkpoint/checkpoint.h"
-#include "phalanx/config/config_json.h"
+#include "phalanx/tensor/device.h"
 #include "phalanx/train/interrupt.h"
 #include "phalanx/train/train_checkpoint.h"
 
@@ -40,7 +40,7 @@ SampleSourceOptions source_options(const RunConfig& c, int64_t num_samples) {
 }
 
 ModelOptions model_options(const RunConfig& c) {
-  return {.device = c.runtime.device == DeviceKind::kCuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU),
+  return {.device = checked_device(c.runtime.device == DeviceKind::kCuda),
           .dtype = scalar_type(c.train.dtype),
           .seed = static_cast<uint64_t>(c.train.seed),
           .recompute = {.mode = c.train.recompute,
@@ -51,7 +51,7 @@ ModelOptions model_options(const RunConfig& c) {
 }  // namespace
 
 std::string resume_hint(const RunConfig& config) {
-  return "to go on: phalanx train " + config.runtime.run_dir + "/config.toml";
+  return "to go on: phalanx train " + config.runtime.run_dir;
 }
 
 Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
