@@ -33,10 +33,14 @@ add_library(torch::headers INTERFACE IMPORTED GLOBAL)
 foreach(dir "${PHALANX_TORCH_ROOT}/include" "${PHALANX_TORCH_ROOT}/include/torch/csrc/api/include")
   target_compile_options(torch::headers INTERFACE "SHELL:-idirafter ${dir}")
 endforeach()
+# at::parallel_for is a header: without -fopenmp in our own objects it runs serially there. The wheel's libgomp, by full
+# path, so that one process holds one OpenMP.
+target_compile_options(torch::headers INTERFACE -fopenmp)
+_phalanx_torch_library(torch::gomp "${PHALANX_TORCH_ROOT}/lib/libgomp.so.1")
 _phalanx_torch_library(torch::c10 "${PHALANX_TORCH_ROOT}/lib/libc10.so")
 _phalanx_torch_library(torch::torch_cpu "${PHALANX_TORCH_ROOT}/lib/libtorch_cpu.so")
 add_library(torch::cpu INTERFACE IMPORTED GLOBAL)
-target_link_libraries(torch::cpu INTERFACE torch::headers torch::torch_cpu torch::c10 Threads::Threads)
+target_link_libraries(torch::cpu INTERFACE torch::headers torch::torch_cpu torch::c10 torch::gomp Threads::Threads)
 
 if(PHALANX_CUDA)
   # The wheels have no unversioned sonames, and torch's own RPATH does not serve our direct needs: full paths, own rpath.

@@ -43,8 +43,7 @@ std::unique_ptr<LoadedModel> load_checkpoint(const std::string& folder, const Lo
   apply_json(tree, json_get<Json>(reader.metadata(), "config", folder), folder, Origin::kFile);
   finalize(config.model);
   validate(config.model);
-  PHALANX_CHECK(!reader.manifest().tensors.empty(), "a checkpoint has tensors");
-  auto loaded = build(config.model, scalar_type_of(reader.manifest().tensors[0].dtype), options);
+  auto loaded = build(config.model, stored_weight_dtype(reader), options);
   load_weights(reader, *loaded->model);
   if (!config.data.tokenizer_type.empty()) {
     try_tokenizer(*loaded, tokenizer_options(config));

@@ -20,7 +20,7 @@ namespace {
 
 // Cuts one dim into equal runs of units, or hands a unit to several ranks when there are fewer units than
 // ranks.
-void cut_dim(const LogicalTensor& tensor, size_t dim, TensorParallelRank tp, int64_t unit, Segment* segment) {
+void cut_dim(const LogicalTensor& tensor, size_t dim, TensorParallelRank tp, int64_t unit, LocalSegment* segment) {
   PHALANX_CHECK(dim < tensor.shape.size(), "no such dim to cut in " + tensor.name);
   const int64_t size = tensor.shape[dim];
   if (unit < 1 || size % unit != 0) {
@@ -48,7 +48,7 @@ void cut_dim(const LogicalTensor& tensor, size_t dim, TensorParallelRank tp, int
 }
 
 // Returns the rows of the local tensor, padding included.
-int64_t cut_vocab(const LogicalTensor& tensor, TensorParallelRank tp, int64_t padded, Segment* segment) {
+int64_t cut_vocab(const LogicalTensor& tensor, TensorParallelRank tp, int64_t padded, LocalSegment* segment) {
   PHALANX_CHECK(!tensor.shape.empty(), "no dim to cut in " + tensor.name);
   const int64_t vocab = tensor.shape[0];
   if (padded == 0) padded = (vocab + tp.size - 1) / tp.size * tp.size;
@@ -67,7 +67,7 @@ int64_t cut_vocab(const LogicalTensor& tensor, TensorParallelRank tp, int64_t pa
 LocalLayout local_layout(const LogicalTensor& tensor, TensorParallelRank tp, const SegmentOptions& options) {
   PHALANX_CHECK(tp.size >= 1 && tp.rank >= 0 && tp.rank < tp.size,
                 fmt::format("rank {} of {}", tp.rank, tp.size));
-  Segment segment{.name = tensor.name, .global_shape = tensor.shape, .global_box = Box::whole(tensor.shape)};
+  LocalSegment segment{.name = tensor.name, .global_shape = tensor.shape, .global_box = Box::whole(tensor.shape)};
   int64_t padded_rows = -1;
   switch (tensor.shard) {
     case ShardRule::kReplicated:
@@ -97,7 +97,7 @@ LocalLayout local_layout(const FusedParameter& parameter, TensorParallelRank tp,
   for (size_t i = 0; i < parameter.parts.size(); ++i) {
     LocalLayout part =
         local_layout(parameter.parts[i], tp, i < options.size() ? options[i] : SegmentOptions{});
-    Segment& segment = part.segments.front();
+    LocalSegment& segment = part.segments.front();
     if (i == 0) {
       fused = std::move(part);
       continue;

@@ -33,7 +33,7 @@ struct SegmentOptions {
   int64_t padded_vocab_size = 0;  // Vp for kVocab; 0: V rounded up to a multiple of the ranks
 };
 
-struct Segment {
+struct LocalSegment {
   std::string name;
   Shape global_shape;
   Box global_box;    // what of the logical tensor
@@ -45,7 +45,7 @@ struct Segment {
 // A local tensor: segments stacked along dim 0, and below them the padding rows that no logical tensor has.
 struct LocalLayout {
   Shape shape;
-  std::vector<Segment> segments;
+  std::vector<LocalSegment> segments;
 };
 
 LocalLayout local_layout(const LogicalTensor& tensor, TensorParallelRank tp,

@@ -29,7 +29,7 @@ void expect_ranks_tile(const LogicalTensor& tensor, int tp_size, const SegmentOp
   std::map<Shape, int> replicas;
   for (int r = 0; r < tp_size; ++r) {
     const LocalLayout layout = local_layout(tensor, {r, tp_size}, options);
-    const Segment& s = layout.segments.at(0);
+    const LocalSegment& s = layout.segments.at(0);
     ASSERT_EQ(s.global_box, local_box(tensor, {r, tp_size}, options));
     ASSERT_EQ(s.local_box.shape(), s.global_box.shape());
     ASSERT_TRUE(contains(Box::whole(layout.shape), s.local_box));

@@ -4,10 +4,10 @@
 
 namespace phalanx::kernels {
 
-void keep_rows(const RandomKey& key, uint32_t threshold, uint64_t first_element, int64_t S, bool* keep,
-               int64_t begin, int64_t end) {
+void dropped_rows(const RandomKey& key, uint32_t threshold, uint64_t first_element, int64_t S, bool* dropped,
+                  int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
-    bool* to = keep + row * S;
+    bool* to = dropped + row * S;
     const uint64_t first = first_element + static_cast<uint64_t>(row * S);
     const int64_t visible = row % S + 1;
     // A row may start and end inside a block of four words.
@@ -16,10 +16,10 @@ void keep_rows(const RandomKey& key, uint32_t threshold, uint64_t first_element,
       const PhiloxBlock words = philox_block(key, element / 4);
       const auto lane = static_cast<int64_t>(element % 4);
       const int64_t count = std::min(4 - lane, visible - j);
-      for (int64_t c = 0; c < count; ++c) to[j + c] = words[static_cast<size_t>(lane + c)] >= threshold;
+      for (int64_t c = 0; c < count; ++c) to[j + c] = words[static_cast<size_t>(lane + c)] < threshold;
       j += count;
     }
-    std::fill(to + visible, to + S, false);
+    std::fill(to + visible, to + S, true);
   }
 }
 

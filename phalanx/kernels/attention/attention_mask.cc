@@ -24,21 +24,21 @@ Tensor hidden_keys(int64_t first_query, int64_t n, int64_t first_key, int64_t co
   return hidden;
 }
 
-Tensor kept_probabilities(const AttentionSpec& spec, int64_t sample, int64_t A, int64_t S,
-                          at::Device device) {
+Tensor dropped_probabilities(const AttentionSpec& spec, int64_t sample, int64_t A, int64_t S,
+                             at::Device device) {
   const int64_t first = (sample * spec.num_heads_global + spec.first_head) * S * S;
   if (!device.is_cpu()) {
     const Tensor elements = at::arange(first, first + A * S * S, at::TensorOptions(at::kLong).device(device));
-    return dropout_keep_mask(elements, spec.key, spec.dropout).view({A, S, S});
+    return dropout_keep_mask(elements, spec.key, spec.dropout).logical_not_().view({A, S, S});
   }
-  Tensor keep = at::empty({A, S, S}, at::TensorOptions(at::kBool));
-  bool* to = keep.data_ptr<bool>();
+  Tensor dropped = at::empty({A, S, S}, at::TensorOptions(at::kBool));
+  bool* to = dropped.data_ptr<bool>();
   const uint32_t threshold = dropout_threshold(spec.dropout);
   const int64_t grain = std::max<int64_t>(1, (1 << 13) / S);
   at::parallel_for(0, A * S, grain, [&](int64_t begin, int64_t end) {
-    keep_rows(spec.key, threshold, static_cast<uint64_t>(first), S, to, begin, end);
+    dropped_rows(spec.key, threshold, static_cast<uint64_t>(first), S, to, begin, end);
   });
-  return keep;
+  return dropped;
 }
 
 }  // namespace phalanx::kernels

@@ -49,13 +49,12 @@ Tensor hidden_of_sample(const AttentionInputs& in, const AttentionSpec& spec, in
   return hidden_keys(0, S, 0, S, spec.window, document, in.q.device());
 }
 
-// 1 / (1 - p) where kept, else 0; shaped like the scores. Undefined without dropout.
-Tensor dropout_factor(const AttentionInputs& in, const AttentionSpec& spec, int64_t b, const Tensor& scores) {
+// Shaped like the scores; undefined without dropout. The factor 1 / (1 - p) is applied to the small operands.
+Tensor dropped_of_sample(const AttentionInputs& in, const AttentionSpec& spec, int64_t b,
+                         const Tensor& scores) {
   if (spec.dropout == 0.0) return {};
-  const int64_t A = in.q.size(2);
-  const int64_t S = in.q.size(1);
-  const Tensor keep = kept_probabilities(spec, in.sample[b].item<int64_t>(), A, S, in.q.device());
-  return keep.view(scores.sizes()).to(scores.scalar_type()).mul_(1.0 / (1.0 - spec.dropout));
+  const int64_t sample = in.sample[b].item<int64_t>();
+  return dropped_probabilities(spec, sample, in.q.size(2), in.q.size(1), in.q.device()).view(scores.sizes());
 }
 
 }  // namespace
@@ -70,9 +69,10 @@ AttentionForward attention_forward_ref(const AttentionInputs& in, const Attentio
     Tensor p = masked_scores(q, k, hidden_of_sample(in, spec, b), spec.scale);
     lses.push_back(p.logsumexp(-1).view({-1, S}));
     p = p.softmax(-1);
-    const Tensor factor = dropout_factor(in, spec, b, p);
-    if (factor.defined()) p = p * factor;
-    outs.push_back(ungrouped(p.bmm(by_group(in.v.select(0, b))), S).to(in.q.scalar_type()));
+    const Tensor dropped = dropped_of_sample(in, spec, b, p);
+    if (dropped.defined()) p = p.masked_fill(dropped, 0.0);
+    const Tensor out = p.bmm(by_group(in.v.select(0, b)) * (1.0 / (1.0 - spec.dropout)));
+    outs.push_back(ungrouped(out, S).to(in.q.scalar_type()));
   }
   return {at::stack(outs), at::stack(lses)};
 }
@@ -88,15 +88,16 @@ void attention_backward_ref(const Tensor& dout, const AttentionInputs& in, const
     const Tensor y = grouped(saved.out.select(0, b), G);
     const Tensor lse = saved.lse.select(0, b).reshape({G, -1, 1});
     Tensor p = masked_scores(q, k, hidden_of_sample(in, spec, b), spec.scale).sub_(lse).exp_();
-    Tensor dp = dy.bmm(by_group(in.v.select(0, b)).transpose(1, 2));
-    const Tensor factor = dropout_factor(in, spec, b, p);
-    if (factor.defined()) dp.mul_(factor);
+    const Tensor scaled_dy = dy * (1.0 / (1.0 - spec.dropout));
+    Tensor dp = scaled_dy.bmm(by_group(in.v.select(0, b)).transpose(1, 2));
+    const Tensor dropped = dropped_of_sample(in, spec, b, p);
+    if (dropped.defined()) dp.masked_fill_(dropped, 0.0);
     // sum_j p_ij dp_ij without another pass over S x S: it is the row sum of dout * out.
-    dp.sub_((dy * y).sum(-1, /*keepdim=*/true)).mul_(p).mul_(spec.scale);
-    if (factor.defined()) p.mul_(factor);
-    dv.select(0, b).copy_(p.transpose(1, 2).bmm(dy).transpose(0, 1));
-    dq.select(0, b).copy_(ungrouped(dp.bmm(k), S));
-    dk.select(0, b).copy_(dp.transpose(1, 2).bmm(q).transpose(0, 1));
+    dp.sub_((dy * y).sum(-1, /*keepdim=*/true)).mul_(p);  // d scores
+    if (dropped.defined()) p.masked_fill_(dropped, 0.0);
+    dv.select(0, b).copy_(p.transpose(1, 2).bmm(scaled_dy).transpose(0, 1));
+    dq.select(0, b).copy_(ungrouped(dp.bmm(k * spec.scale), S));
+    dk.select(0, b).copy_(dp.transpose(1, 2).bmm(q * spec.scale).transpose(0, 1));
   }
 }
 

@@ -290,14 +290,14 @@ TEST(AttentionDropout, MaskIsThePhiloxWordOfTheElement) {
     for (const double p : {0.1, 0.5}) {
       AttentionSpec spec = spec_of({1, S, 3, 3, 8, 0, false, p});
       const int64_t sample = 1234567;
-      const Tensor keep = kept_probabilities(spec, sample, 3, S, at::kCPU);
+      const Tensor dropped = dropped_probabilities(spec, sample, 3, S, at::kCPU);
       for (int64_t a = 0; a < 3; ++a) {
         for (int64_t i = 0; i < S; ++i) {
           for (int64_t j = 0; j <= i; ++j) {
             const int64_t element = ((sample * spec.num_heads_global + spec.first_head + a) * S + i) * S + j;
             const bool expected =
                 philox_u32(spec.key, static_cast<uint64_t>(element)) >= dropout_threshold(p);
-            ASSERT_EQ(keep[a][i][j].item<bool>(), expected) << a << " " << i << " " << j;
+            ASSERT_EQ(dropped[a][i][j].item<bool>(), expected) << a << " " << i << " " << j;
           }
         }
       }
@@ -322,12 +322,12 @@ TEST(AttentionDropout, DoesNotDependOnHowHeadsAndSamplesAreSplit) {
   EXPECT_LE(relative_error(alone, whole.narrow(0, 2, 1).narrow(2, 2, 2)), 1e-14);
 }
 
-TEST(AttentionDropout, KeepsTheExpectedShare) {
+TEST(AttentionDropout, DropsTheExpectedShare) {
   AttentionSpec spec = spec_of({1, 128, 4, 4, 8, 0, false, 0.25});
-  const Tensor keep = kept_probabilities(spec, 3, 4, 128, at::kCPU).tril();
+  const Tensor dropped = dropped_probabilities(spec, 3, 4, 128, at::kCPU).tril();
   const double visible = 4.0 * 128.0 * 129.0 / 2.0;
-  const double share = static_cast<double>(keep.sum().item<int64_t>()) / visible;
-  EXPECT_NEAR(share, 0.75, 4.0 * std::sqrt(0.75 * 0.25 / visible));
+  const double share = static_cast<double>(dropped.sum().item<int64_t>()) / visible;
+  EXPECT_NEAR(share, 0.25, 4.0 * std::sqrt(0.75 * 0.25 / visible));
 }
 
 TEST(AttentionDeathTest, RefusesWhatTheContractExcludes) {

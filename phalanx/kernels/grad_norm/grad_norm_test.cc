@@ -42,6 +42,7 @@ TEST(SumOfSquares, LargeSumsLoseNothingInFloat) {
   // 2^24 ones overflow the integers of a float sum; fp64 keeps them.
   const Tensor x = at::ones({(1 << 24) + 3}, at::kFloat);
   EXPECT_EQ(sum_of_squares(x).item<double>(), static_cast<double>((1 << 24) + 3));
+  EXPECT_EQ(sum_of_squares_ref(x).item<double>(), static_cast<double>((1 << 24) + 3));
 }
 
 TEST(SumOfSquares, BitsDoNotDependOnTheThreadCount) {

@@ -151,6 +151,15 @@ TEST(LinearCrossEntropy, RowsThatDoNotCountGiveNothing) {
   linear_cross_entropy(p.x, p.weight, p.labels, p.loss_weight, &slot, c.vocab, gemm, c.chunk);
   EXPECT_TRUE((dweight == 0.0).all().item<bool>());
 
+  // Without a label there is nothing to learn, even if the row had a weight.
+  p.loss_weight.fill_(0.5);
+  const auto unlabelled =
+      linear_cross_entropy(p.x, p.weight, p.labels, p.loss_weight, nullptr, c.vocab, gemm, c.chunk);
+  EXPECT_TRUE((unlabelled.dx == 0.0).all().item<bool>());
+  Tensor logits = p.x.matmul(p.weight.t());
+  head_chunk_ref(logits, p.labels, p.loss_weight, c.vocab, at::empty({c.T}));
+  EXPECT_TRUE((logits == 0.0).all().item<bool>());
+
   // No rows at all: the first contribution still overwrites.
   Tensor stale = at::ones_like(p.weight);
   GradSlot first{stale, 0.0};
@@ -168,6 +177,11 @@ TEST(LinearCrossEntropy, LargeLogitsStayFiniteAndNotANumberShows) {
   const auto out = linear_cross_entropy(x, weight, labels, at::ones({2}), nullptr, 3, gemm, 8);
   EXPECT_TRUE(at::equal(out.nll, at::tensor({0.0f, 2e4f})));
   EXPECT_TRUE(at::equal(out.dx.flatten(), at::tensor({0.0f, -2.0f})));
+  const Tensor negative =
+      at::tensor({-1.0f, -2.0f, -3.0f}).view({3, 1});  // the largest is the one nearest to zero
+  const auto below =
+      linear_cross_entropy(x.narrow(0, 0, 1), negative, labels.narrow(0, 0, 1), {}, nullptr, 3, gemm, 8);
+  EXPECT_EQ(below.nll.item<float>(), 0.0f);
   x[1] = std::numeric_limits<float>::quiet_NaN();
   const auto bad = linear_cross_entropy(x, weight, labels, at::ones({2}), nullptr, 3, gemm, 8);
   EXPECT_EQ(bad.nll[0].item<float>(), 0.0f);
