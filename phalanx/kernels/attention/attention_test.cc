@@ -295,8 +295,7 @@ TEST(AttentionDropout, MaskIsThePhiloxWordOfTheElement) {
         for (int64_t i = 0; i < S; ++i) {
           for (int64_t j = 0; j <= i; ++j) {
             const int64_t element = ((sample * spec.num_heads_global + spec.first_head + a) * S + i) * S + j;
-            const bool expected =
-                philox_u32(spec.key, static_cast<uint64_t>(element)) >= dropout_threshold(p);
+            const bool expected = philox_u32(spec.key, static_cast<uint64_t>(element)) < dropout_threshold(p);
             ASSERT_EQ(dropped[a][i][j].item<bool>(), expected) << a << " " << i << " " << j;
           }
         }
