@@ -203,7 +203,7 @@ void Plotter::lay_out_axes() {
   collect_right_labels();
   double widest_label = 0;
   for (const RightLabel& label : labels_) widest_label = std::max(widest_label, label.width());
-  if (!labels_.empty()) right_ -= widest_label + 14;
+  if (!labels_.empty()) right_ -= widest_label + 13;
   right_ = std::max(right_, left_ + 40);
 
   // As many ticks as leave air between their labels.
@@ -301,7 +301,8 @@ void Plotter::right_labels() {
   const std::vector<double> placed = spread_labels(wanted, kLabelGap, top_, bottom_ - 4);
   for (size_t i = 0; i < labels_.size(); ++i) {
     const RightLabel& label = labels_[i];
-    if (std::abs(placed[i] - wanted[i]) > 1) line("leader", right_ + 1, wanted[i], right_ + 8, placed[i]);
+    // A short leader beside a number would read as a minus sign.
+    if (std::abs(placed[i] - wanted[i]) > 5) line("leader", right_ + 2, wanted[i], right_ + 9, placed[i]);
     emit("<text class=\"text {}\" x=\"{:.1f}\" y=\"{:.1f}\">{}<tspan class=\"strong\">{}</tspan></text>\n",
          label.css, right_ + 10, placed[i] + 4, xml_escape(label.name), xml_escape(label.number));
   }
