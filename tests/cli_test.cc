@@ -28,22 +28,45 @@ const std::vector<Mistake>& mistakes() {
       {"no_data", "train --preset tiny --train.train_iters=1", 3, {"--data-path", "--mock-data"}},
       {"no_length", "train --preset tiny --mock-data", 3, {"train_iters"}},
       {"bad_type", "train --preset tiny --mock-data --train.train_iters=many", 2, {"train_iters", "many"}},
-      {"heads", "train --preset tiny --mock-data --train.train_iters=1 --model.num_attention_heads=7", 3, {"num_attention_heads"}},
-      {"too_long", "train --preset tiny --mock-data --train.train_iters=1 --model.seq_length=99 --model.max_position_embeddings=9", 3,
+      {"heads",
+       "train --preset tiny --mock-data --train.train_iters=1 --model.num_attention_heads=7",
+       3,
+       {"num_attention_heads"}},
+      {"too_long",
+       "train --preset tiny --mock-data --train.train_iters=1 --model.seq_length=99 --model.max_position_embeddings=9",
+       3,
        {"seq_length", "max_position_embeddings"}},
-      {"tensor_parallel", "train --preset tiny --mock-data --train.train_iters=1 --parallel.tensor=2", 3, {"parallel.tensor"}},
-      {"bad_pattern", "train --preset tiny --mock-data --train.train_iters=1 --model.num_layers=0 --model.pattern=*-?", 3, {"?"}},
+      {"tensor_parallel",
+       "train --preset tiny --mock-data --train.train_iters=1 --parallel.tensor=2",
+       3,
+       {"parallel.tensor"}},
+      {"bad_pattern",
+       "train --preset tiny --mock-data --train.train_iters=1 --model.num_layers=0 --model.pattern=*-?",
+       3,
+       {"?"}},
       {"missing_data", "train --preset tiny --train.train_iters=1 --data-path nowhere", 4, {"nowhere"}},
       {"missing_config", "train nowhere.toml", 4, {"nowhere.toml"}},
       {"missing_model", "generate --model nowhere --prompt x", 3, {"nowhere"}},
       {"no_model", "generate --prompt x", 2, {"no --model"}},
       {"negative_temperature", "generate --model x --prompt x --temperature -1", 2, {"--temperature"}},
       {"score_without_input", "score --model x", 2, {"--input"}},
-      {"wrong_tokenizer", "data tokenize --input x --output-prefix y --tokenizer-type ByteTokeniser", 3, {"ByteTokenizer"}},
-      {"missing_text", "data tokenize --input nowhere.txt --output-prefix y --tokenizer-type ByteTokenizer", 4, {"nowhere.txt"}},
+      {"wrong_tokenizer",
+       "data tokenize --input x --output-prefix y --tokenizer-type ByteTokeniser",
+       3,
+       {"ByteTokenizer"}},
+      {"missing_text",
+       "data tokenize --input nowhere.txt --output-prefix y --tokenizer-type ByteTokenizer",
+       4,
+       {"nowhere.txt"}},
       {"missing_index", "data inspect nowhere", 4, {"nowhere.idx"}},
-      {"cuda", "train --preset tiny --mock-data --train.train_iters=1 --device cuda", 3, {"--device cuda", "make gpu"}},
-      {"run_folder_is_no_folder", "train --preset tiny --mock-data --train.train_iters=1 --run-dir .stdout/x", 4, {".stdout/x"}},
+      {"cuda",
+       "train --preset tiny --mock-data --train.train_iters=1 --device cuda",
+       3,
+       {"--device cuda", "make gpu"}},
+      {"run_folder_is_no_folder",
+       "train --preset tiny --mock-data --train.train_iters=1 --run-dir .stdout/x",
+       4,
+       {".stdout/x"}},
       {"fp16", "train --preset tiny --mock-data --train.train_iters=1 --dtype fp16", 3, {"bf16"}},
   };
   return list;
@@ -79,7 +102,8 @@ TEST(Cli, TomlMistakesNameLineAndKey) {
 
 TEST(Cli, TokensOutsideTheVocabularyAreNamed) {
   const TemporaryDirectory folder;
-  const std::string make = "train --preset tiny --mock-data --train.train_iters=1 --model.num_layers=1 --model.seq_length=32 --run-dir run";
+  const std::string make =
+      "train --preset tiny --mock-data --train.train_iters=1 --model.num_layers=1 --model.seq_length=32 --run-dir run";
   ASSERT_EQ(run_program(make, folder.path()).code, 0);
   Ran ran = run_program("generate --model run --prompt-tokens 5,512 --max-tokens 2", folder.path());
   EXPECT_EQ(ran.code, 3);
@@ -88,9 +112,13 @@ TEST(Cli, TokensOutsideTheVocabularyAreNamed) {
   EXPECT_EQ(ran.code, 3);
   EXPECT_THAT(ran.err, HasSubstr("--prompt-tokens"));
   write_file_atomic(folder.path() + "/text.txt", std::string(3000, 'x') + "\xC3\xA9");
-  ASSERT_EQ(run_program("data tokenize --input text.txt --output-prefix d --tokenizer-type ByteTokenizer", folder.path()).code, 0);
-  ran = run_program("train --preset tiny --model.vocab_size=100 --data-path d_text_document --data.split=1 --train.train_iters=1 --run-dir r2",
-                    folder.path());
+  ASSERT_EQ(run_program("data tokenize --input text.txt --output-prefix d --tokenizer-type ByteTokenizer",
+                        folder.path())
+                .code,
+            0);
+  ran = run_program(
+      "train --preset tiny --model.vocab_size=100 --data-path d_text_document --data.split=1 --train.train_iters=1 --run-dir r2",
+      folder.path());
   EXPECT_EQ(ran.code, 3);
   EXPECT_THAT(ran.err, HasSubstr("d_text_document"));
 }
@@ -113,8 +141,8 @@ TEST(Cli, MegatronFlagsAloneTrain) {
 
 TEST(Cli, HelpAndVersionGoToStdout) {
   const TemporaryDirectory folder;
-  for (const std::string words : {"--help", "train --help", "score --help", "generate --help", "data --help", "bench --help",
-                                  "checkpoint --help"}) {
+  for (const std::string words : {"--help", "train --help", "score --help", "generate --help", "data --help",
+                                  "bench --help", "checkpoint --help"}) {
     const Ran ran = run_program(words, folder.path());
     EXPECT_EQ(ran.code, 0) << words;
     EXPECT_THAT(ran.out, HasSubstr("example: phalanx")) << words;
@@ -125,7 +153,8 @@ TEST(Cli, HelpAndVersionGoToStdout) {
 
 TEST(Cli, ScoreAndGenerateWork) {
   const TemporaryDirectory folder;
-  const std::string make = "train --preset tiny --mock-data --train.train_iters=1 --model.num_layers=1 --model.seq_length=32 --run-dir run";
+  const std::string make =
+      "train --preset tiny --mock-data --train.train_iters=1 --model.num_layers=1 --model.seq_length=32 --run-dir run";
   ASSERT_EQ(run_program(make, folder.path()).code, 0);
   write_file_atomic(folder.path() + "/in.jsonl", "{\"tokens\": [1, 2, 3]}\n\n{\"tokens\": [4]}\n");
   Ran ran = run_program("score --model run --input in.jsonl --output out.jsonl", folder.path());
@@ -135,8 +164,12 @@ TEST(Cli, ScoreAndGenerateWork) {
   EXPECT_THAT(out, HasSubstr("{\"logprobs\":[]}"));
   ran = run_program("generate --model run --prompt-tokens 1,2 --max-tokens 5 --seed 3 --json", folder.path());
   ASSERT_EQ(ran.code, 0) << ran.err;
-  EXPECT_EQ(ran.out, run_program("generate --model run --prompt-tokens 1,2 --max-tokens 5 --seed 3 --json", folder.path()).out);
-  EXPECT_NE(ran.out, run_program("generate --model run --prompt-tokens 1,2 --max-tokens 5 --seed 4 --json", folder.path()).out);
+  EXPECT_EQ(ran.out, run_program("generate --model run --prompt-tokens 1,2 --max-tokens 5 --seed 3 --json",
+                                 folder.path())
+                         .out);
+  EXPECT_NE(ran.out, run_program("generate --model run --prompt-tokens 1,2 --max-tokens 5 --seed 4 --json",
+                                 folder.path())
+                         .out);
   write_file_atomic(folder.path() + "/bad.jsonl", "{\"tokens\": [1, 2]}\n{\"words\": 3}\n");
   ran = run_program("score --model run --input bad.jsonl --output never.jsonl", folder.path());
   EXPECT_EQ(ran.code, 3);

@@ -19,7 +19,8 @@ struct Ran {
   std::string err;
 };
 
-inline Ran run_program(const std::string& arguments, const std::string& folder, const std::string& prefix = "") {
+inline Ran run_program(const std::string& arguments, const std::string& folder,
+                       const std::string& prefix = "") {
   const std::string command = "cd '" + folder + "' && " + prefix + " '" PHALANX_BINARY "' " + arguments +
                               " > .stdout 2> .stderr < /dev/null";
   const int status = std::system(command.c_str());

@@ -66,7 +66,9 @@ struct Errors {
   double lr = 0;
 };
 
-double relative(double got, double want) { return std::abs(got - want) / std::abs(want); }
+double relative(double got, double want) {
+  return std::abs(got - want) / std::abs(want);
+}
 
 Errors train(const std::string& name, at::ScalarType dtype, const std::string& suffix) {
   const Fixture fixture(name);
@@ -84,7 +86,8 @@ Errors train(const std::string& name, at::ScalarType dtype, const std::string& s
     const double lr = schedule.at(4 * k);
     const double lr_expected = fixture.expected.at("lr")[static_cast<size_t>(k)];
     worst.lr = std::max(worst.lr, std::abs(lr - lr_expected));
-    const StepOutcome outcome = run_train_step(model, optimizer, fixture.step(k), {.step = k + 1, .seed = 1, .lr = lr});
+    const StepOutcome outcome =
+        run_train_step(model, optimizer, fixture.step(k), {.step = k + 1, .seed = 1, .lr = lr});
     const double loss = fixture.expected.at("loss" + suffix)[static_cast<size_t>(k)];
     const double norm = fixture.expected.at("grad_norm" + suffix)[static_cast<size_t>(k)];
     const double error = relative(outcome.loss, loss);
@@ -92,8 +95,8 @@ Errors train(const std::string& name, at::ScalarType dtype, const std::string& s
     worst.loss_100 = std::max(worst.loss_100, error);
     worst.norm = std::max(worst.norm, relative(outcome.grad_norm, norm));
   }
-  std::printf("%s %s: loss %.1e over 10 steps, %.1e over 100; norm %.1e\n", name.c_str(), suffix.empty() ? "fp32" : "fp64",
-              worst.loss_10, worst.loss_100, worst.norm);
+  std::printf("%s %s: loss %.1e over 10 steps, %.1e over 100; norm %.1e\n", name.c_str(),
+              suffix.empty() ? "fp32" : "fp64", worst.loss_10, worst.loss_100, worst.norm);
   return worst;
 }
 

@@ -41,7 +41,8 @@ void expect_same_numbers(const std::vector<StepMetrics>& a, const std::vector<St
 // fp64, fp32 and bf16: stopped and resumed twice against never stopped.
 TEST_F(TrainRun, ResumedRunContinuesBitForBit) {
   for (const std::string dtype : {"fp64", "fp32", "bf16"}) {
-    const std::string common = "--train.train_iters=9 --train.eval_interval=3 --train.eval_iters=2 --dtype " + dtype;
+    const std::string common =
+        "--train.train_iters=9 --train.eval_interval=3 --train.eval_iters=2 --dtype " + dtype;
     const std::string whole = "whole_" + dtype, parts = "parts_" + dtype;
     Ran ran = train(common + " --run-dir " + whole);
     ASSERT_EQ(ran.code, 0) << ran.err;
@@ -76,12 +77,14 @@ TEST_F(TrainRun, SignalSavesAndSaysHowToGoOn) {
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_THAT(ran.err, HasSubstr("to go on: phalanx train run"));
   const int64_t last = metrics("run").back().step;
-  EXPECT_TRUE(path_exists(folder_.path() + "/run/checkpoints/step_" + std::to_string(last) + "/manifest.json"));
+  EXPECT_TRUE(
+      path_exists(folder_.path() + "/run/checkpoints/step_" + std::to_string(last) + "/manifest.json"));
 }
 
 TEST_F(TrainRun, NotANumberStopsWithExitCode6AndKeepsEarlierCheckpoints) {
-  const Ran ran = train("--train.train_iters=200 --checkpoint.save_interval=1 --optim.lr=1e18 --optim.min_lr=1e18 "
-                        "--optim.clip_grad=0 --run-dir run");
+  const Ran ran = train(
+      "--train.train_iters=200 --checkpoint.save_interval=1 --optim.lr=1e18 --optim.min_lr=1e18 "
+      "--optim.clip_grad=0 --run-dir run");
   EXPECT_EQ(ran.code, 6) << ran.err;
   EXPECT_THAT(ran.err, HasSubstr("needed finite numbers"));
   EXPECT_THAT(ran.err, HasSubstr("start again from step"));
@@ -116,7 +119,8 @@ TEST_F(TrainRun, FlippedByteInACheckpointIsFound) {
 TEST_F(TrainRun, FullDiskLeavesEarlierCheckpointsIntact) {
   ASSERT_EQ(train("--train.train_iters=1 --run-dir run").code, 0);
   // A limit on file size stands in for a full disk: the write fails half way.
-  const Ran ran = run_program(kTiny + "--train.train_iters=2 --run-dir run", folder_.path(), "trap '' XFSZ; ulimit -f 2000;");
+  const Ran ran = run_program(kTiny + "--train.train_iters=2 --run-dir run", folder_.path(),
+                              "trap '' XFSZ; ulimit -f 2000;");
   EXPECT_EQ(ran.code, 4) << ran.err;
   EXPECT_THAT(ran.err, HasSubstr("step_2"));
   EXPECT_TRUE(path_exists(folder_.path() + "/run/checkpoints/step_1/manifest.json"));

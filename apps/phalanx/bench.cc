@@ -92,8 +92,7 @@ Json bench_train(const TrainBench& bench) {
   validate(model_config);
   at::set_num_threads(static_cast<int>(bench.threads));
   const at::ScalarType dtype = scalar_type(bench.dtype);
-  const at::Device device =
-      checked_device(bench.device == DeviceKind::kCuda);
+  const at::Device device = checked_device(bench.device == DeviceKind::kCuda);
   const kernels::Gemm gemm;
   const auto group = comm::make_self_group("tp");
   Model model(model_config, {.device = device, .dtype = dtype}, gemm, *group);

@@ -147,7 +147,8 @@ constexpr Sets kSets[] = {
     {"--log-memory-to-tensorboard", "log.memory", "true"},
 };
 
-constexpr const char* kAccepted[] = {"--num-workers 1", "--log-throughput",
+constexpr const char* kAccepted[] = {"--num-workers 1",
+                                     "--log-throughput",
                                      "--expert-model-parallel-size 1",
                                      "--expert-tensor-parallel-size 1",
                                      "--num-distributed-optimizer-instances 1",

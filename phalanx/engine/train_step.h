@@ -43,7 +43,8 @@ struct StepOutcome {
   int64_t tokens = 0;       // rows computed
   int64_t counted = 0;      // N
   int64_t stash_bytes = 0;  // peak of a micro-batch
-  std::map<std::string, int64_t> stash_by_label;  // of the micro-batch that held most, between forward and backward
+  std::map<std::string, int64_t>
+      stash_by_label;  // of the micro-batch that held most, between forward and backward
 };
 
 // The device-side batch. `weight` is the gradient of a counted row; zero means no backward follows.

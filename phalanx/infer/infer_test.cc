@@ -102,11 +102,13 @@ TEST_F(Generation, GreedyFollowsTheFullForwardPass) {
     EXPECT_EQ(token, best);
     text.push_back(token);
   }
-  EXPECT_GT(std::set<int64_t>(made.begin(), made.end()).size(), 2u) << "one repeated token would prove little";
+  EXPECT_GT(std::set<int64_t>(made.begin(), made.end()).size(), 2u)
+      << "one repeated token would prove little";
 }
 
 TEST_F(Generation, SeedDecidesEverything) {
-  const GenerateOptions a{.sampling = {.seed = 1}, .max_tokens = 15}, b{.sampling = {.seed = 2}, .max_tokens = 15};
+  const GenerateOptions a{.sampling = {.seed = 1}, .max_tokens = 15},
+      b{.sampling = {.seed = 2}, .max_tokens = 15};
   EXPECT_EQ(run(a), run(a));
   EXPECT_NE(run(a), run(b));
 }

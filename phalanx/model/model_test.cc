@@ -52,15 +52,17 @@ TEST_F(ModelTest, InitialValuesAreAPureFunctionOfTheLogicalElement) {
       const double* data = values.data_ptr<double>();
       const RandomKey key{.seed = 11, .purpose = RandomPurpose::kInit, .step = 0, .layer = part.ordinal};
       for (int64_t e = 0; e < values.numel(); e += 7) {
-        const double want = part.init == InitKind::kNormal ? part.init_std * philox_normal(key, static_cast<uint64_t>(e))
-                                                           : (part.init == InitKind::kOne ? 1.0 : 0.0);
+        const double want = part.init == InitKind::kNormal
+                                ? part.init_std * philox_normal(key, static_cast<uint64_t>(e))
+                                : (part.init == InitKind::kOne ? 1.0 : 0.0);
         ASSERT_DOUBLE_EQ(data[e], want) << part.name;
         ++checked;
       }
     }
   }
   EXPECT_GT(checked, 200);
-  EXPECT_EQ(model.find("embedding.token.weight")->data.narrow(0, 30, 2).abs().max().item<double>(), 0.0) << "padding";
+  EXPECT_EQ(model.find("embedding.token.weight")->data.narrow(0, 30, 2).abs().max().item<double>(), 0.0)
+      << "padding";
 }
 
 TEST_F(ModelTest, OtherSeedOtherWeights) {
@@ -104,7 +106,8 @@ TEST_F(ModelTest, BackwardAgreesWithFiniteDifferences) {
     const double down = loss();
     p->data.copy_(at_zero);
     const double want = (up - down) / (2 * h);
-    EXPECT_NEAR((p->main_grad * direction).sum().item<double>(), want, 1e-6 * std::max(1.0, std::abs(want))) << p->name;
+    EXPECT_NEAR((p->main_grad * direction).sum().item<double>(), want, 1e-6 * std::max(1.0, std::abs(want)))
+        << p->name;
   }
 }
 

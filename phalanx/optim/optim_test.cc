@@ -78,8 +78,8 @@ TEST(OptimConfig, ListsEveryViolation) {
     FAIL();
   } catch (const Error& e) {
     EXPECT_THAT(e.what(),
-                ::testing::AllOf(::testing::HasSubstr("optim.lr must be finite"), ::testing::HasSubstr("beta1"),
-                                 ::testing::HasSubstr("lr_wsd_decay_iters")));
+                ::testing::AllOf(::testing::HasSubstr("optim.lr must be finite"),
+                                 ::testing::HasSubstr("beta1"), ::testing::HasSubstr("lr_wsd_decay_iters")));
   }
 }
 

@@ -20,7 +20,8 @@ namespace {
 
 // Cuts one dim into equal runs of units, or hands a unit to several ranks when there are fewer units than
 // ranks.
-void cut_dim(const LogicalTensor& tensor, size_t dim, TensorParallelRank tp, int64_t unit, LocalSegment* segment) {
+void cut_dim(const LogicalTensor& tensor, size_t dim, TensorParallelRank tp, int64_t unit,
+             LocalSegment* segment) {
   PHALANX_CHECK(dim < tensor.shape.size(), "no such dim to cut in " + tensor.name);
   const int64_t size = tensor.shape[dim];
   if (unit < 1 || size % unit != 0) {
@@ -67,7 +68,8 @@ int64_t cut_vocab(const LogicalTensor& tensor, TensorParallelRank tp, int64_t pa
 LocalLayout local_layout(const LogicalTensor& tensor, TensorParallelRank tp, const SegmentOptions& options) {
   PHALANX_CHECK(tp.size >= 1 && tp.rank >= 0 && tp.rank < tp.size,
                 fmt::format("rank {} of {}", tp.rank, tp.size));
-  LocalSegment segment{.name = tensor.name, .global_shape = tensor.shape, .global_box = Box::whole(tensor.shape)};
+  LocalSegment segment{
+      .name = tensor.name, .global_shape = tensor.shape, .global_box = Box::whole(tensor.shape)};
   int64_t padded_rows = -1;
   switch (tensor.shard) {
     case ShardRule::kReplicated:

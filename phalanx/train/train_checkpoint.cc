@@ -79,10 +79,11 @@ TrainState load_training(const RunConfig& config, const std::string& folder, Mod
   TrainState state;
   if (!with_state) return state;
   if (const std::string kind = json_get<std::string>(metadata, "kind", folder); kind != "train") {
-    throw Error(ErrorKind::kBadInput, {.where = folder,
-                                       .got = "a checkpoint of kind '" + kind + "', which is no run to go on with",
-                                       .needed = "one that training saved",
-                                       .fix = "start a new run from its weights: --checkpoint.finetune=true"});
+    throw Error(ErrorKind::kBadInput,
+                {.where = folder,
+                 .got = "a checkpoint of kind '" + kind + "', which is no run to go on with",
+                 .needed = "one that training saved",
+                 .fix = "start a new run from its weights: --checkpoint.finetune=true"});
   }
   state.step = json_get<int64_t>(metadata, "step", folder);
   state.consumed_samples = json_get<int64_t>(metadata, "consumed_samples", folder);

@@ -95,8 +95,10 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
     resolve_run(config);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), ::testing::AllOf(::testing::HasSubstr("parallel.tensor"), ::testing::HasSubstr("micro_batch_size"),
-                                           ::testing::HasSubstr("--mock-data"), ::testing::HasSubstr("train_iters")));
+    EXPECT_THAT(
+        e.what(),
+        ::testing::AllOf(::testing::HasSubstr("parallel.tensor"), ::testing::HasSubstr("micro_batch_size"),
+                         ::testing::HasSubstr("--mock-data"), ::testing::HasSubstr("train_iters")));
   }
 }
 

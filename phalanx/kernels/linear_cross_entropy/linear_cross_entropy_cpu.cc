@@ -19,7 +19,8 @@ constexpr int64_t kPiece = 32 * kLanes;
   return result;
 }
 
-// As integers that are ordered like the floats (NaN above all): floats would be compared one by one.
+// As integers that are ordered like the floats: floats would be compared one by one. A NaN may win or lose; it shows in
+// the sum of the exponentials.
 [[gnu::always_inline]] inline float largest(const float* x, int64_t n) {
   constexpr int32_t kMagnitude = 0x7FFFFFFF;
   int32_t result = std::numeric_limits<int32_t>::min();
@@ -90,7 +91,8 @@ template <typename T>
 using HeadRowsFloat = void (*)(const HeadRows<float>&, int64_t, int64_t);
 
 #if defined(__x86_64__)
-// The same code, bit for bit, for wider registers. AVX-512 was measured slower than AVX2 here: its comparisons make masks.
+// The same code, bit for bit, for wider registers. AVX-512 was measured slower than AVX2 here: its comparisons make
+// masks.
 __attribute__((target("avx2"))) void head_rows_avx2(const HeadRows<float>& rows, int64_t begin, int64_t end) {
   head_rows_body(rows, begin, end);
 }

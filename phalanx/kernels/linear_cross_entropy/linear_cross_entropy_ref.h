@@ -1,7 +1,7 @@
 // File: phalanx/kernels/linear_cross_entropy/linear_cross_entropy_ref.h
 //
-// Purpose: the loss by plain ATen operations. The first function is the oracle: the whole [T, V] at once, differentiable
-//   by autograd. The second is the twin of the CPU body, for other devices: one chunk's logits in place.
+// Purpose: the loss by plain ATen operations. The first function is the oracle: the whole [T, V] at once,
+//   differentiable by autograd. The second is the twin of the CPU body, for other devices: one chunk's logits in place.
 #pragma once
 
 #include <ATen/core/Tensor.h>
