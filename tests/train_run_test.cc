@@ -128,6 +128,14 @@ TEST_F(TrainRun, FullDiskLeavesEarlierCheckpointsIntact) {
   ASSERT_EQ(train("--train.train_iters=2 --run-dir run").code, 0);
 }
 
+TEST_F(TrainRun, AFinishedRunSaysSo) {
+  const Ran first = train("--train.train_iters=2 --json --run-dir run");
+  const Ran again = train("--train.train_iters=2 --json --run-dir run");
+  EXPECT_EQ(again.code, 0);
+  EXPECT_THAT(again.err, HasSubstr("nothing left to do"));
+  EXPECT_EQ(first.out, again.out);
+}
+
 TEST_F(TrainRun, SummaryIsJsonOnStdoutAndNothingElse) {
   const Ran ran = train("--train.train_iters=2 --json --run-dir run");
   const Json summary = parse_json(ran.out, "stdout");

@@ -214,6 +214,16 @@ bool Trainer::leave_now(double started) {
   return t.exit_duration_minutes && monotonic_seconds() - started > 60.0 * *t.exit_duration_minutes;
 }
 
+// A run that was finished before has its last numbers in its own record.
+void Trainer::fill_from_record(TrainSummary& summary) const {
+  for (const StepMetrics& m : read_metrics(config_.runtime.run_dir + "/metrics.jsonl")) {
+    summary.last_loss = m.loss;
+    if (m.valid_loss) summary.valid_loss = m.valid_loss;
+    if (m.valid_bpb) summary.valid_bpb = m.valid_bpb;
+  }
+  log_info(fmt::format("nothing left to do: step {} was the last; raise train.train_iters to go on", progress_.step));
+}
+
 TrainSummary Trainer::run() {
   const double started = monotonic_seconds();
   load();
@@ -249,6 +259,7 @@ TrainSummary Trainer::run() {
     summary.valid_bpb = metrics.valid_bpb;
   }
   report_->finish();
+  if (!config_.train.skip_train && progress_.step + 1 == first_step_) fill_from_record(summary);
   summary.progress = progress_;
   summary.finished = done();
   if (!summary.finished && !config_.train.skip_train) {

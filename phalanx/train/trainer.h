@@ -52,6 +52,7 @@ class Trainer {
   void save();
   void one_step(StepMetrics& metrics);
   void evaluate(StepMetrics& metrics);
+  void fill_from_record(TrainSummary& summary) const;
   void check_finite(const StepOutcome& outcome) const;
   void log_memory(const StepOutcome& outcome);
   bool leave_now(double started);
