@@ -44,13 +44,13 @@ target_link_libraries(torch::cpu INTERFACE torch::headers torch::torch_cpu torch
 
 if(PHALANX_CUDA)
   # The wheels have no unversioned sonames, and torch's own RPATH does not serve our direct needs: full paths, own rpath.
+  # Compile flags are those of the CPU build, so that the compiler cache serves both; code asks at::hasCUDA().
   set(_nvidia "${PHALANX_TORCH_ROOT}/../nvidia")
   _phalanx_torch_library(torch::torch_cuda "${PHALANX_TORCH_ROOT}/lib/libtorch_cuda.so")
   _phalanx_torch_library(torch::c10_cuda "${PHALANX_TORCH_ROOT}/lib/libc10_cuda.so")
   _phalanx_torch_library(nvidia::cudart "${_nvidia}/cu13/lib/libcudart.so.13")
   target_link_libraries(torch::cpu INTERFACE -Wl,--no-as-needed torch::torch_cuda torch::c10_cuda
                         -Wl,--as-needed nvidia::cudart)
-  target_compile_definitions(torch::cpu INTERFACE PHALANX_CUDA=1)
   target_link_options(torch::cpu INTERFACE
     "-Wl,-rpath,${PHALANX_TORCH_ROOT}/lib:${_nvidia}/cu13/lib:${_nvidia}/nccl/lib" -Wl,--allow-shlib-undefined)
 endif()

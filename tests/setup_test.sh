@@ -3,6 +3,7 @@
 # libraries in the wheels and nowhere else, and a second `make` does nothing.   tests/setup_test.sh BUILD_FOLDER
 # The failures are made with a PATH of stand-ins, over a copy of tools/bootstrap; nothing is installed or fetched.
 set -uo pipefail
+# shellcheck disable=SC2016  # stand-ins expand their own words
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$(cd "${1:-$source/build}" && pwd) || exit 2
 scratch=$(mktemp -d)
@@ -100,7 +101,7 @@ test_wheels() {
   packages_installed
   ln -s "$(command -v python3)" "$box/bin/python3"
   unset PIP_FIND_LINKS
-  PIP_RETRIES=0 PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL=http://127.0.0.1:9/simple bootstrap
+  PIP_RETRIES=1 PIP_CONFIG_FILE=/dev/null PIP_INDEX_URL=http://127.0.0.1:9/simple bootstrap
   expect_message "pip without a network" "no answer from the package index" "network"
 
   fresh_box
@@ -169,6 +170,14 @@ test_this_tree() {
   same "a second make does nothing" "$last" 1
 }
 
+test_install() {
+  local prefix=$scratch/prefix
+  make -s -C "$source" "BUILD=$build" "PREFIX=$prefix" install > "$scratch/make" 2>&1 || fail "install" "$(tail -n 5 "$scratch/make")"
+  same "the installed program starts elsewhere" \
+    "$(cd / && env -i "$source/tools/without_toolkit" "$prefix/bin/phalanx" --version 2> /dev/null | cut -d' ' -f1)" phalanx
+  same "and finds the wheels" "$("$source/tools/without_toolkit" ldd "$prefix/bin/phalanx" 2> /dev/null | grep -c 'not found')" 0
+}
+
 test_loader() {
   local libs library
   libs=$("$source/tools/without_toolkit" ldd "$build/phalanx" 2> /dev/null)
@@ -201,5 +210,6 @@ test_fetching
 test_own_torch
 test_this_tree
 test_loader
+test_install
 echo "setup_test: $passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]
