@@ -2,8 +2,8 @@
 # The set-up: a second call needs no network, every failure gives one message and exit code 3, the program finds its CUDA
 # libraries in the wheels and nowhere else, and a second `make` does nothing.   tests/setup_test.sh BUILD_FOLDER
 # The failures are made with a PATH of stand-ins, over a copy of tools/bootstrap; nothing is installed or fetched.
-set -uo pipefail
 # shellcheck disable=SC2016  # stand-ins expand their own words
+set -uo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
 build=$(cd "${1:-$source/build}" && pwd) || exit 2
 scratch=$(mktemp -d)

@@ -98,10 +98,10 @@ TEST(DataConfig, FieldsHaveNamesAndOneLineHelp) {
   HelpReader reader;
   DataConfig config;
   config.visit_fields(reader);
-  EXPECT_EQ(reader.names, (std::vector<std::string>{
-                              "data_path", "train_data_path", "valid_data_path", "test_data_path", "split",
-                              "tokenizer_type", "tokenizer_model", "vocab_file", "merge_file", "eod_token",
-                              "mock_data", "mock_mask_fraction"}));
+  EXPECT_EQ(reader.names,
+            (std::vector<std::string>{"data_path", "train_data_path", "valid_data_path", "test_data_path",
+                                      "split", "tokenizer_type", "tokenizer_model", "vocab_file",
+                                      "merge_file", "eod_token", "mock_data", "mock_mask_fraction"}));
   EXPECT_EQ(config.split, "969,30,1");
 }
 

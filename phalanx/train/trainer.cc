@@ -221,7 +221,8 @@ void Trainer::fill_from_record(TrainSummary& summary) const {
     if (m.valid_loss) summary.valid_loss = m.valid_loss;
     if (m.valid_bpb) summary.valid_bpb = m.valid_bpb;
   }
-  log_info(fmt::format("nothing left to do: step {} was the last; raise train.train_iters to go on", progress_.step));
+  log_info(fmt::format("nothing left to do: step {} was the last; raise train.train_iters to go on",
+                       progress_.step));
 }
 
 TrainSummary Trainer::run() {
