@@ -80,7 +80,7 @@ TEST(ProgressLine, RewritesItsLineOnATerminal) {
   screen.now += 0.05;
   line.update(at(5));
   EXPECT_THAT(screen.line(), HasSubstr("step 4/200"));  // at most ten times a second
-  screen.now += 0.05;
+  screen.now += 0.06;
   line.update(at(100));
   EXPECT_THAT(screen.line(), HasSubstr("step 100/200 [########........] 50.0%"));
   EXPECT_THAT(screen.written, Not(HasSubstr("\n")));

@@ -28,7 +28,9 @@ TEST(SvgAxis, NiceTicks) {
   EXPECT_THAT(labels(make_axis(-1.5, 1.5, {.max_ticks = 4})), ElementsAre("−1", "0", "1"));
   EXPECT_THAT(labels(make_axis(0, 3e6, {.padding = 0})), ElementsAre("0", "1M", "2M", "3M"));
   EXPECT_THAT(labels(make_axis(0, 3e-5, {.max_ticks = 4, .padding = 0})),
-              ElementsAre("0", "1×10⁻⁵", "2×10⁻⁵", "3×10⁻⁵"));
+              ElementsAre("0", "0.00001", "0.00002", "0.00003"));
+  EXPECT_THAT(labels(make_axis(0, 3e-8, {.max_ticks = 4, .padding = 0})),
+              ElementsAre("0", "1.0×10⁻⁸", "2.0×10⁻⁸", "3.0×10⁻⁸"));
   EXPECT_THAT(labels(make_axis(1, 5, {.max_ticks = 10, .integers = true})),
               ElementsAre("1", "2", "3", "4", "5"));
   EXPECT_EQ(make_axis(0, 1, {.padding = 0}).ticks[3].value, 0.6);  // not 0.6000000000000001
