@@ -129,6 +129,8 @@ void resolve_run(RunConfig& config) {
   check_layout(config.parallel, violations);
   check_train(config.train, violations);
   check_data(config.data, violations);
+  violations.require(!config.optim.loss_scale,
+                     "optim.loss_scale belongs to fp16, which is not supported yet: drop it");
   violations.require(config.log.interval > 0, "log.interval must be positive");
   violations.require(config.runtime.threads >= 0, "runtime.threads must be at least 0");
   violations.throw_if_any();

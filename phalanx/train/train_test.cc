@@ -91,6 +91,7 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
   RunConfig config;
   config.parallel.tensor = 2;
   config.train.micro_batch_size = 0;
+  config.optim.loss_scale = 8;
   try {
     resolve_run(config);
     FAIL();
@@ -98,7 +99,8 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
     EXPECT_THAT(
         e.what(),
         ::testing::AllOf(::testing::HasSubstr("parallel.tensor"), ::testing::HasSubstr("micro_batch_size"),
-                         ::testing::HasSubstr("--mock-data"), ::testing::HasSubstr("train_iters")));
+                         ::testing::HasSubstr("optim.loss_scale"), ::testing::HasSubstr("--mock-data"),
+                         ::testing::HasSubstr("train_iters")));
   }
 }
 
