@@ -46,14 +46,22 @@ float philox_uniform(const RandomKey& key, uint64_t element) {
   return static_cast<float>(philox_u32(key, element) >> 8) * 0x1.0p-24f;
 }
 
+std::array<double, 4> philox_normal_block(const RandomKey& key, uint64_t block) {
+  const PhiloxBlock words = philox_block(key, block);
+  std::array<double, 4> normals{};
+  for (size_t pair = 0; pair < 4; pair += 2) {
+    const double u = (words[pair] + 0.5) * 0x1.0p-32;
+    const double v = (words[pair + 1] + 0.5) * 0x1.0p-32;
+    const double radius = std::sqrt(-2.0 * std::log(u));
+    const double angle = 2.0 * std::numbers::pi * v;
+    normals[pair] = radius * std::cos(angle);
+    normals[pair + 1] = radius * std::sin(angle);
+  }
+  return normals;
+}
+
 double philox_normal(const RandomKey& key, uint64_t element) {
-  const PhiloxBlock words = philox_block(key, element / 4);
-  const size_t pair = (element % 4) / 2 * 2;
-  const double u = (words[pair] + 0.5) * 0x1.0p-32;
-  const double v = (words[pair + 1] + 0.5) * 0x1.0p-32;
-  const double radius = std::sqrt(-2.0 * std::log(u));
-  const double angle = 2.0 * std::numbers::pi * v;
-  return element % 2 == 0 ? radius * std::cos(angle) : radius * std::sin(angle);
+  return philox_normal_block(key, element / 4)[element % 4];
 }
 
 uint32_t dropout_threshold(double p) {

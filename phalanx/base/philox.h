@@ -48,7 +48,9 @@ uint32_t philox_u32(const RandomKey& key, uint64_t element);
 // Uniform in [0, 1) with 24 bits, exact in float.
 float philox_uniform(const RandomKey& key, uint64_t element);
 
-// Standard normal by Box-Muller on the pair of lanes (0,1) or (2,3) that holds the element.
+// Standard normals by Box-Muller on the pairs of lanes (0,1) and (2,3): those of elements 4 * block .. 4 * block + 3,
+// and that of one element.
+std::array<double, 4> philox_normal_block(const RandomKey& key, uint64_t block);
 double philox_normal(const RandomKey& key, uint64_t element);
 
 // An element is dropped when its word is below this threshold: exact in integers, hence equal in every backend.

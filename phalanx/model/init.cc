@@ -3,26 +3,13 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <cmath>
-#include <numbers>
+#include <algorithm>
+#include <array>
 
 #include "phalanx/base/philox.h"
 
 namespace phalanx {
 namespace {
-
-// Four normals of one Philox block; equals philox_normal element by element.
-void normal_block(const RandomKey& key, uint64_t block, double* out) {
-  const PhiloxBlock words = philox_block(key, block);
-  for (int pair = 0; pair < 4; pair += 2) {
-    const double u = (words[static_cast<size_t>(pair)] + 0.5) * 0x1.0p-32;
-    const double v = (words[static_cast<size_t>(pair) + 1] + 0.5) * 0x1.0p-32;
-    const double radius = std::sqrt(-2.0 * std::log(u));
-    const double angle = 2.0 * std::numbers::pi * v;
-    out[pair] = radius * std::cos(angle);
-    out[pair + 1] = radius * std::sin(angle);
-  }
-}
 
 Tensor normal_tensor(const Shape& shape, uint64_t seed, int32_t ordinal, double std) {
   Tensor values = at::empty(shape, at::TensorOptions(at::kDouble));
@@ -31,9 +18,10 @@ Tensor normal_tensor(const Shape& shape, uint64_t seed, int32_t ordinal, double 
   const RandomKey key{.seed = seed, .purpose = RandomPurpose::kInit, .step = 0, .layer = ordinal};
   at::parallel_for(0, (n + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
-      double four[4];
-      normal_block(key, static_cast<uint64_t>(block), four);
-      for (int64_t i = block * 4; i < std::min(n, block * 4 + 4); ++i) data[i] = std * four[i % 4];
+      const std::array<double, 4> four = philox_normal_block(key, static_cast<uint64_t>(block));
+      for (int64_t i = block * 4; i < std::min(n, block * 4 + 4); ++i) {
+        data[i] = std * four[static_cast<size_t>(i % 4)];
+      }
     }
   });
   return values;
