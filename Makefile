@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 NINJA = ninja -C $(BUILD) -j $(JOBS)
 CTEST = ctest --output-on-failure -j 1 --test-dir
 
-# Paths relative to the sources, so that the compiler cache serves every build folder and clone.
+# Paths relative to the sources, so that the compiler cache serves every build folder.
 export CCACHE_BASEDIR = $(CURDIR)
 
 .PHONY: all demo test test-slow grid lint format gpu gpu-bundle asan tsan install clean configure

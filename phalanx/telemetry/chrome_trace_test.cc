@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <cmath>
 #include <thread>
@@ -119,6 +121,32 @@ TEST_F(ChromeTrace, ManyThreadsWriteWholeEvents) {
     ASSERT_GE(event["ts"].get<double>(), last[pid]);  // monotonic
     last[pid] = event["ts"].get<double>();
   }
+}
+
+// A limit on the file size stands for a disk that fills up in the middle of a run.
+TEST_F(ChromeTrace, AFullDiskGivesUpTheTraceAndNotTheRun) {
+  ChromeTraceWriter trace(path_, clock());
+  trace.instant({}, "before", "t");
+  trace.flush();
+  struct rlimit before {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit small = before;
+  small.rlim_cur = read_file(path_).size() + 10;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  trace.instant({}, "lost", "t");
+  const Error first = error_of([&] { trace.flush(); });
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, handler);
+  EXPECT_EQ(first.kind(), ErrorKind::kIo);
+  EXPECT_THAT(first.what(), HasSubstr("write failed: File too large"));
+  now_ += 10;
+  trace.instant({}, "dropped", "t");
+  { TraceSpan span(&trace, {}, "dropped", "t"); }
+  EXPECT_STREQ(error_of([&] { trace.close(); }).what(), first.what());
+  const Json events = parse_json(read_file(path_) + "]", path_);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0]["name"], "before");
 }
 
 TEST_F(ChromeTrace, FailuresAreIoErrors) {

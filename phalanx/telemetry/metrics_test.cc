@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <random>
 
@@ -40,7 +41,11 @@ StepMetrics full_record(int64_t step) {
 
 class MetricsFile : public ::testing::Test {
  protected:
-  void write(const std::string& text) { AppendFile(path_, OpenMode::kReplace).append(text); }
+  void write(const std::string& text) {
+    std::filesystem::remove(
+        path_);  // some file systems sync a file that is replaced in place: slow in a loop
+    AppendFile(path_, OpenMode::kCreateNew).append(text);
+  }
   std::string line(int64_t step, double loss) { return metrics_to_json({.step = step, .loss = loss}) + "\n"; }
   TemporaryDirectory folder_;
   std::string path_ = folder_.path() + "/metrics.jsonl";
