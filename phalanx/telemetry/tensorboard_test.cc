@@ -208,6 +208,10 @@ TEST(TensorBoard, AResumedRunStartsALaterFileThatDropsOrphans) {
   const std::string third = open(1600000000.0, 71);
   EXPECT_LT(first, second);
   EXPECT_LT(second, third);
+  // A run on another host, whose name sorts last, within the same second.
+  const std::string other = folder.path() + "/events.out.tfevents.1700000007.~.1.0";
+  AppendFile(other, OpenMode::kCreateNew).append(tfrecord(file_version_event(1700000007.0)));
+  EXPECT_LT(other, open(1700000007.5, 91));
   EXPECT_EQ(read_events(first).size(), 1u);
   const std::vector<ReadEvent> events = read_events(second);
   ASSERT_EQ(events.size(), 2u);
