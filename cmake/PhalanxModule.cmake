@@ -1,6 +1,6 @@
-# phalanx_module(NAME [PURE]): the library phalanx_NAME from every .cc under phalanx/NAME, and the test NAME_test from
+# phalanx_module(NAME [PURE] [LIBRARIES ...]): the library phalanx_NAME from every .cc under phalanx/NAME, and the test NAME_test from
 # every *_test.cc there. A module links all modules declared before it in its tier; a PURE one never sees LibTorch.
-# Files are found by glob: adding an op or a layer edits no CMake file.
+# Files are found by glob: adding an op or a layer edits no CMake file. LIBRARIES are the distribution's, by link name.
 set(PHALANX_PURE_MODULES "" CACHE INTERNAL "")
 set(PHALANX_MODULES "" CACHE INTERNAL "")
 
@@ -61,7 +61,7 @@ function(_phalanx_add_test name sources library tier)
 endfunction()
 
 function(phalanx_module name)
-  cmake_parse_arguments(ARG "PURE" "" "" ${ARGN})
+  cmake_parse_arguments(ARG "PURE" "" "LIBRARIES" ${ARGN})
   _phalanx_sources(sources tests phalanx/${name})
   set(library phalanx_${name})
   if(sources)
@@ -72,7 +72,7 @@ function(phalanx_module name)
     set(visibility INTERFACE)
   endif()
   target_include_directories(${library} ${visibility} ${CMAKE_SOURCE_DIR})
-  target_link_libraries(${library} ${visibility} fmt::fmt)
+  target_link_libraries(${library} ${visibility} fmt::fmt ${ARG_LIBRARIES})
   if(ARG_PURE)
     target_link_libraries(${library} ${visibility} ${PHALANX_PURE_MODULES} Threads::Threads spdlog::spdlog)
     set(PHALANX_PURE_MODULES ${library} ${PHALANX_PURE_MODULES} CACHE INTERNAL "")
