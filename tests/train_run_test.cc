@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "phalanx/base/json.h"
 #include "phalanx/telemetry/metrics.h"
 #include "tests/program.h"
@@ -96,6 +98,16 @@ TEST_F(TrainRun, SkippedStepsChangeNothing) {
   const std::vector<StepMetrics> m = metrics("run");
   EXPECT_EQ(m[1].skipped, true);
   EXPECT_FALSE(m[2].skipped.has_value());
+}
+
+TEST_F(TrainRun, AFreshStartSetsEarlierMetricsAside) {
+  ASSERT_EQ(train("--train.train_iters=4 --run-dir run").code, 0);
+  std::filesystem::remove_all(folder_.path() + "/run/checkpoints");
+  const Ran ran = train("--train.train_iters=2 --run-dir run");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.err, HasSubstr("metrics.jsonl.1"));
+  EXPECT_EQ(metrics("run").size(), 2U);
+  EXPECT_EQ(read_metrics(folder_.path() + "/run/metrics.jsonl.1").size(), 4U);
 }
 
 TEST_F(TrainRun, AnotherModelInTheRunFolderIsRefused) {

@@ -134,6 +134,7 @@ int run_train(const Arguments& args) {
     for (const std::string& name : preset_names()) print_line(name);
     return 0;
   }
+  InterruptGuard interrupt;  // before any other thread
   std::unique_ptr<Tokenizer> tokenizer = read_config(flags, tree, config);
   set_log_level(config.log.level);
   log_info("the run:\n" + config_table(tree, ConfigScope::kChanged));
@@ -142,7 +143,7 @@ int run_train(const Arguments& args) {
   if (!config.train.skip_train)
     write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
   Trainer trainer(config, std::move(tokenizer));
-  const TrainSummary summary = trainer.run();
+  const TrainSummary summary = trainer.run(interrupt);
   if (!config.train.skip_train) RunReport::plot(config.runtime.run_dir, {});
   print_summary(summary, config, flags.has("--json"));
   return 0;

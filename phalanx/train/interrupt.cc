@@ -1,36 +1,48 @@
 #include "phalanx/train/interrupt.h"
 
+#include <pthread.h>
 #include <unistd.h>
+
+#include "phalanx/base/clock.h"
 
 namespace phalanx {
 namespace {
 
-volatile std::sig_atomic_t received_signal = 0;  // house: signal flag
-
-void on_signal(int number) {
-  if (received_signal != 0) ::_exit(128 + number);  // the user insists
-  received_signal = number;
-}
+// `timeout` and launchers signal the process and then its group: two deliveries of one request.
+constexpr double kSameRequestSeconds = 0.5;
 
 }  // namespace
 
 InterruptGuard::InterruptGuard() {
-  received_signal = 0;
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  sigemptyset(&action.sa_mask);
-  action.sa_flags = SA_RESTART;
-  ::sigaction(SIGINT, &action, &old_int_);
-  ::sigaction(SIGTERM, &action, &old_term_);
+  sigemptyset(&signals_);
+  sigaddset(&signals_, SIGINT);
+  sigaddset(&signals_, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals_, &old_mask_);
+  watcher_ = std::thread([this] { watch(); });
 }
 
 InterruptGuard::~InterruptGuard() {
-  ::sigaction(SIGINT, &old_int_, nullptr);
-  ::sigaction(SIGTERM, &old_term_, nullptr);
+  leaving_ = true;
+  pthread_kill(watcher_.native_handle(), SIGTERM);  // blocked there too: it only ends the wait
+  watcher_.join();
+  pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
 }
 
-int InterruptGuard::signal() const {
-  return received_signal;
+void InterruptGuard::watch() {
+  double first_at = 0;
+  while (true) {
+    int number = 0;
+    if (sigwait(&signals_, &number) != 0) continue;
+    if (leaving_) return;
+    if (!armed_) ::_exit(128 + number);  // nothing to save yet
+    const double now = monotonic_seconds();
+    if (received_ == 0) {
+      received_ = number;
+      first_at = now;
+    } else if (now - first_at > kSameRequestSeconds) {
+      ::_exit(128 + number);  // the user insists
+    }
+  }
 }
 
 }  // namespace phalanx

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "phalanx/base/clock.h"
+#include "phalanx/base/fs.h"
 #include "phalanx/base/log.h"
 #include "phalanx/telemetry/flops.h"
 #include "phalanx/telemetry/svg.h"
@@ -29,6 +31,17 @@ void to_stderr(std::string_view text) {
   (void)ignored;
 }
 
+std::string metrics_path(const RunConfig& config, bool start_over) {
+  const std::string path = config.runtime.run_dir + "/metrics.jsonl";
+  if (!start_over || !path_exists(path)) return path;
+  int number = 1;
+  while (path_exists(path + "." + std::to_string(number))) ++number;
+  const std::string aside = path + "." + std::to_string(number);
+  std::filesystem::rename(path, aside);
+  log_info("no checkpoint to go on from: the metrics of an earlier run are now " + aside);
+  return path;
+}
+
 }  // namespace
 
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device) {
@@ -46,15 +59,14 @@ double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::D
   return 2.0 * n * n * n / best;
 }
 
-RunReport::RunReport(const RunConfig& config, int64_t first_step, int64_t total_steps, double peak_flops)
+RunReport::RunReport(const RunConfig& config, const ReportOptions& options, double peak_flops)
     : config_(config),
       peak_flops_(peak_flops),
-      metrics_(config.runtime.run_dir + "/metrics.jsonl"),
-      board_(config.log.tensorboard_dir,
-             {.first_step = first_step > 1 ? std::optional<int64_t>(first_step) : std::nullopt,
-              .wall_clock = {}}),
-      line_({.total_steps = total_steps,
-             .first_step = first_step,
+      metrics_(metrics_path(config, options.start_over)),
+      // TensorBoard hides what earlier files of the folder say about these steps.
+      board_(config.log.tensorboard_dir, {.first_step = options.first_step, .wall_clock = {}}),
+      line_({.total_steps = options.last_step,
+             .first_step = options.first_step,
              .log_interval = config.log.interval,
              .terminal = stderr_terminal()},
             to_stderr, monotonic_seconds) {}

@@ -20,9 +20,16 @@ namespace phalanx {
 // FLOP/s of a square product in the run's dtype on this device: best of a few, about a tenth of a second.
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device);
 
+struct ReportOptions {
+  int64_t first_step = 1;
+  int64_t last_step = 0;
+  bool start_over =
+      false;  // an earlier run's metrics.jsonl in this folder is set aside as metrics.jsonl.1, .2, ..
+};
+
 class RunReport {
  public:
-  RunReport(const RunConfig& config, int64_t first_step, int64_t total_steps, double peak_flops);
+  RunReport(const RunConfig& config, const ReportOptions& options, double peak_flops);
 
   // Fills the rates from `seconds` and writes the record everywhere.
   void step(StepMetrics& metrics, int64_t samples);

@@ -225,16 +225,21 @@ void Trainer::fill_from_record(TrainSummary& summary) const {
                        progress_.step));
 }
 
-TrainSummary Trainer::run() {
+TrainSummary Trainer::run(InterruptGuard& interrupt) {
   const double started = monotonic_seconds();
   load();
   const double peak = measure_gemm_flops(gemm_, model_->dtype(), model_->device());
   const int64_t steps_left =
       (total_samples(config_) - progress_.consumed_samples + config_.train.global_batch_size - 1) /
       config_.train.global_batch_size;
-  report_ = std::make_unique<RunReport>(config_, progress_.step + 1, progress_.step + steps_left, peak);
+  report_ =
+      std::make_unique<RunReport>(config_,
+                                  ReportOptions{.first_step = progress_.step + 1,
+                                                .last_step = progress_.step + steps_left,
+                                                .start_over = saved_step_ < 0 && !config_.train.skip_train},
+                                  peak);
   first_step_ = progress_.step + 1;
-  const InterruptGuard interrupt;
+  interrupt.arm();
   TrainSummary summary;
   bool leave = false;
   while (!done() && !leave && !config_.train.skip_train) {

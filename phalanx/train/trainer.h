@@ -18,6 +18,7 @@
 #include "phalanx/telemetry/outliers.h"
 #include "phalanx/tokenizer/tokenizer.h"
 #include "phalanx/train/batch_size.h"
+#include "phalanx/train/interrupt.h"
 #include "phalanx/train/report.h"
 #include "phalanx/train/run_config.h"
 #include "phalanx/train/sample_source.h"
@@ -44,7 +45,8 @@ class Trainer {
   Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer);
   ~Trainer();
 
-  TrainSummary run();
+  // The guard is the process's; it is armed here.
+  TrainSummary run(InterruptGuard& interrupt);
 
  private:
   void load();
