@@ -2,7 +2,9 @@
 BUILD ?= build
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
-NINJA = ninja -C $(BUILD) -j $(JOBS)
+# Two makes in one build folder wait for each other: ninja itself has no lock.
+locked = mkdir -p $(1) && flock $(1)/.lock
+NINJA = $(call locked,$(BUILD)) ninja -C $(BUILD) -j $(JOBS)
 CTEST = ctest --output-on-failure -j 1 --test-dir
 
 # Paths relative to the sources, so that the compiler cache serves every build folder.
@@ -15,7 +17,7 @@ all: configure
 
 configure:
 	@tools/bootstrap
-	@tools/configure $(BUILD)
+	@$(call locked,$(BUILD)) tools/configure $(BUILD)
 
 demo: all
 	@tools/demo
@@ -43,11 +45,11 @@ format:
 gpu:
 	@tools/bootstrap cuda
 	@tools/configure build-gpu --preset gpu
-	@ninja -C build-gpu -j $(JOBS) phalanx
+	@$(call locked,build-gpu) ninja -C build-gpu -j $(JOBS) phalanx
 
 # The tests of what runs on a device travel along; the pure tier has nothing to prove there.
 gpu-bundle: gpu
-	@ninja -C build-gpu -j $(JOBS) tensor_test kernels_test nn_test
+	@$(call locked,build-gpu) ninja -C build-gpu -j $(JOBS) tensor_test kernels_test nn_test
 	@tools/gpu_bundle build-gpu
 
 # Readers meet their fuzzers under the sanitizers. tsan is for code that keeps LibTorch, which is not instrumented, out.
@@ -58,13 +60,13 @@ run_tests = $(CTEST) $(1) -R '^($(subst $() ,|,$(2)))$$'
 asan:
 	@tools/bootstrap
 	@tools/configure build-asan --preset asan
-	@ninja -C build-asan -j $(JOBS) $(PURE_TESTS) $(TENSOR_TESTS)
+	@$(call locked,build-asan) ninja -C build-asan -j $(JOBS) $(PURE_TESTS) $(TENSOR_TESTS)
 	@$(call run_tests,build-asan,$(PURE_TESTS) $(PURE_TESTS:=_slow) $(TENSOR_TESTS))
 
 tsan:
 	@tools/bootstrap
 	@tools/configure build-tsan --preset tsan
-	@ninja -C build-tsan -j $(JOBS) $(PURE_TESTS)
+	@$(call locked,build-tsan) ninja -C build-tsan -j $(JOBS) $(PURE_TESTS)
 	@$(call run_tests,build-tsan,$(PURE_TESTS))
 
 install: all

@@ -178,6 +178,15 @@ test_this_tree() {
   fi
 }
 
+test_two_makes() {
+  flock "$build/.lock" sleep 1 &
+  sleep 0.2
+  local before=${EPOCHREALTIME/./}
+  make -s -C "$source" "BUILD=$build" > "$scratch/make" 2>&1 || fail "make beside make" "$(tail -n 5 "$scratch/make")"
+  same "a make waits for another one in its folder" "$((${EPOCHREALTIME/./} - before > 500000))" 1
+  wait
+}
+
 test_install() {
   local prefix=$scratch/prefix
   make -s -C "$source" "BUILD=$build" "PREFIX=$prefix" install > "$scratch/make" 2>&1 || fail "install" "$(tail -n 5 "$scratch/make")"
@@ -217,6 +226,7 @@ test_wheels
 test_fetching
 test_own_torch
 test_this_tree
+test_two_makes
 test_loader
 test_install
 echo "setup_test: $passed passed, $failed failed, $skipped skipped"

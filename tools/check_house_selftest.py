@@ -50,7 +50,8 @@ BAD = {
     "phalanx/base/later.cc": ("// TO" "DO: finish\n", [(1, "unfinished")]),
     "tests/fixtures/big.bin": ("x" * 1_000_001, [(1, "bytes")]),
 }
-MISSING = [("phalanx/kernels/op", 1, "kernel")] * 3
+MISSING = [("phalanx/kernels/op", 1, "kernel")] * 3 + [
+    (f"phalanx/{folder}", 1, "readme") for folder in ("base", "data", "kernels", "mesh", "model", "nn")]
 
 CLEAN = {
     "phalanx/base/fine.h": header("phalanx/base/fine.h", "int f();\n"),
@@ -69,6 +70,7 @@ CLEAN = {
     "phalanx/kernels/ok/ok.h": header("phalanx/kernels/ok/ok.h", ""),
     "phalanx/kernels/ok/ok_ref.cc": '#include "phalanx/tensor/x.h"\n#include <ATen/ATen.h>\n' + function(150),
     "phalanx/kernels/ok/ok_test.cc": "TEST(Ok, Works) {}\n",
+    **{f"phalanx/{folder}/README.md": "# What lives here\n" for folder in ("base", "kernels", "nn")},
     "apps/phalanx/main.cc": '#include "phalanx/nn/x.h"\nint main() { printf("x"); }\n',
 }
 
