@@ -51,10 +51,10 @@ TEST_F(TrainRun, ResumedRunContinuesBitForBit) {
     ran = train(common + " --train.exit_interval=4 --run-dir " + parts);
     ASSERT_EQ(ran.code, 0) << ran.err;
     EXPECT_THAT(ran.err, HasSubstr("to go on: phalanx train " + parts));
-    ran = run_program("train " + parts, folder_.path());  // stops at 8
+    ran = run_program("train " + parts + " --train.exit_interval=8", folder_.path());
     ASSERT_EQ(ran.code, 0) << ran.err;
     EXPECT_THAT(ran.err, HasSubstr("resumed from"));
-    ran = run_program("train " + parts + "/config.toml --train.exit_interval=none", folder_.path());
+    ran = run_program("train " + parts + "/config.toml", folder_.path());
     ASSERT_EQ(ran.code, 0) << ran.err;
     expect_same_numbers(metrics(whole), metrics(parts));
   }
@@ -65,7 +65,7 @@ TEST_F(TrainRun, RampUpAndSampleCountsResumeToo) {
       "--train.train_iters=0 --train.train_samples=40 --train.rampup_batch_size=2,2,12 --optim.lr_warmup_samples=6 ";
   ASSERT_EQ(train(common + "--run-dir whole").code, 0);
   ASSERT_EQ(train(common + "--train.exit_interval=5 --run-dir parts").code, 0);
-  ASSERT_EQ(run_program("train parts/config.toml --train.exit_interval=none", folder_.path()).code, 0);
+  ASSERT_EQ(run_program("train parts/config.toml", folder_.path()).code, 0);
   expect_same_numbers(metrics("whole"), metrics("parts"));
   const std::vector<StepMetrics> m = metrics("whole");
   EXPECT_EQ(m.front().consumed_samples, 2);
@@ -75,7 +75,7 @@ TEST_F(TrainRun, RampUpAndSampleCountsResumeToo) {
 
 TEST_F(TrainRun, SignalSavesAndSaysHowToGoOn) {
   const Ran ran = run_program(kTiny + "--train.train_iters=100000 --run-dir run", folder_.path(),
-                              "timeout --preserve-status -s TERM 8");
+                              "timeout --preserve-status -s TERM 3");
   EXPECT_EQ(ran.code, 0) << ran.err;
   EXPECT_THAT(ran.err, HasSubstr("to go on: phalanx train run"));
   const int64_t last = metrics("run").back().step;
@@ -100,6 +100,20 @@ TEST_F(TrainRun, SkippedStepsChangeNothing) {
   EXPECT_FALSE(m[2].skipped.has_value());
 }
 
+// Batches made ahead are the batches made on demand, and the record says what waiting for them cost.
+TEST_F(TrainRun, PrefetchedBatchesAreTheSameBatches) {
+  const std::string common =
+      "--train.train_iters=0 --train.train_samples=26 --train.rampup_batch_size=2,2,12 ";
+  ASSERT_EQ(train(common + "--data.prefetch_steps=0 --run-dir on_demand").code, 0);
+  ASSERT_EQ(train(common + "--data.prefetch_steps=3 --run-dir ahead").code, 0);
+  expect_same_numbers(metrics("on_demand"), metrics("ahead"));
+  for (const StepMetrics& m : metrics("ahead")) {
+    ASSERT_TRUE(m.data_stall.has_value());
+    EXPECT_GE(*m.data_stall, 0.0);
+    EXPECT_LT(*m.data_stall, 1.0);
+  }
+}
+
 TEST_F(TrainRun, AFreshStartSetsEarlierMetricsAside) {
   ASSERT_EQ(train("--train.train_iters=4 --run-dir run").code, 0);
   std::filesystem::remove_all(folder_.path() + "/run/checkpoints");
@@ -112,9 +126,99 @@ TEST_F(TrainRun, AFreshStartSetsEarlierMetricsAside) {
 
 TEST_F(TrainRun, AnotherModelInTheRunFolderIsRefused) {
   ASSERT_EQ(train("--train.train_iters=1 --run-dir run").code, 0);
+  const std::string before = read_file(folder_.path() + "/run/config.toml");
   const Ran ran = train("--train.train_iters=2 --model.hidden_size=64 --run-dir run");
   EXPECT_EQ(ran.code, 3);
   EXPECT_THAT(ran.err, HasSubstr("hidden_size 128 (here 64)"));
+  EXPECT_EQ(read_file(folder_.path() + "/run/config.toml"), before) << "a start that fails changes nothing";
+}
+
+// The folder is the run: it may move, and another --run-dir is another run.
+TEST_F(TrainRun, ARunFolderMayMoveAndServeAsARecipe) {
+  ASSERT_EQ(train("--train.train_iters=2 --run-dir first").code, 0);
+  std::filesystem::rename(folder_.path() + "/first", folder_.path() + "/moved");
+  const Ran moved = run_program("train moved --train.train_iters=3", folder_.path());
+  EXPECT_EQ(moved.code, 0) << moved.err;
+  EXPECT_THAT(moved.err, HasSubstr("resumed from moved/checkpoints/step_2"));
+  EXPECT_FALSE(path_exists(folder_.path() + "/first"));
+  ASSERT_EQ(run_program("train . ", folder_.path() + "/moved").code, 0);
+  const Ran other = run_program("train moved --run-dir other --model.hidden_size=64", folder_.path());
+  EXPECT_EQ(other.code, 0) << other.err;
+  EXPECT_THAT(other.err, HasSubstr("kv_channels                   16"));
+  EXPECT_TRUE(path_exists(folder_.path() + "/other/checkpoints/step_3/manifest.json"));
+}
+
+TEST_F(TrainRun, GoingBackToAnEarlierStepSetsNewerOnesAside) {
+  ASSERT_EQ(train("--train.train_iters=4 --checkpoint.save_interval=2 --run-dir run").code, 0);
+  const Ran back = run_program("train run --checkpoint.load_step=2 --train.exit_interval=3", folder_.path());
+  ASSERT_EQ(back.code, 0) << back.err;
+  EXPECT_TRUE(path_exists(folder_.path() + "/run/checkpoints/abandoned_step_4"));
+  const Ran on = run_program("train run", folder_.path());
+  EXPECT_THAT(on.err, HasSubstr("step_3 at step 3"));
+}
+
+TEST_F(TrainRun, OtherSettingsOnAResumeAreReported) {
+  ASSERT_EQ(train("--train.train_iters=1 --run-dir run").code, 0);
+  const Ran ran = train("--train.train_iters=2 --train.seed=99 --optim.lr=1e-3 --run-dir run");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.err, HasSubstr("train.seed 99 (was 1234)"));
+  EXPECT_THAT(ran.err, HasSubstr("optim.lr 0.001 (was 0.0003)"));
+  EXPECT_THAT(train("--train.train_iters=2 --train.seed=99 --optim.lr=1e-3 --run-dir run").err,
+              Not(HasSubstr("other settings")));
+}
+
+TEST_F(TrainRun, OneProcessAFolder) {
+  const Ran ran = run_program(kTiny + "--train.train_iters=1 --run-dir run", folder_.path(),
+                              "mkdir -p run && flock run/.lock");
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_THAT(ran.err, HasSubstr("another process at work"));
+}
+
+// Megatron's scripts name one folder for both, also before anything is in it.
+TEST_F(TrainRun, SaveAndLoadMayBeTheSameEmptyFolder) {
+  const Ran ran = train("--train.train_iters=1 --run-dir run --checkpoint.save=ckpt --checkpoint.load=ckpt");
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_THAT(ran.err, HasSubstr("nothing to load yet"));
+}
+
+// A bf16 run goes on in fp32 from its masters, not from their rounded copies; and the other way round.
+TEST_F(TrainRun, AnotherDtypeGoesOnFromTheMasters) {
+  ASSERT_EQ(train("--train.train_iters=3 --dtype bf16 --run-dir run").code, 0);
+  const std::string skip = " --train.skip_train=true --train.eval_iters=2 --json";
+  ASSERT_EQ(run_program("train run --dtype fp32 --train.train_iters=4", folder_.path()).code, 0);
+  ASSERT_EQ(run_program("train run --dtype bf16 --train.train_iters=5", folder_.path()).code, 0);
+  EXPECT_EQ(run_program("train run" + skip, folder_.path()).code, 0);
+}
+
+TEST_F(TrainRun, SettingsThatCannotWorkAreRefusedBeforeAnythingIsWritten) {
+  for (const auto& [flags, message] : std::vector<std::pair<std::string, std::string>>{
+           {"--checkpoint.save_interval=0", "checkpoint.save_interval is 0"},
+           {"--train.exit_interval=-1", "train.exit_interval is -1"},
+           {"--checkpoint.save_retain_interval=0", "checkpoint.save_retain_interval is 0"},
+           {"--threads 100000", "runtime.threads is 100000"},
+           {"--train.global_batch_size=100000000", "beyond 2^31 tokens"},
+           {"--train.train_iters=9223372036854775807", "2^50 samples"},
+           {"--train.seed=-1", "train.seed is -1"},
+           {"--train.reset_position_ids=true", "--tokenizer-type"},
+           {"--data-path x", "keep one of them"},
+           {"--parallel.order=zzz", "parallel.order"},
+           {"--parallel.sequence_parallel=true", "sequence_parallel"},
+           {"--parallel.schedule=foo", "'foo'"},
+           {"--run-dir \"$(printf 'p\\377')\"", "UTF-8"}}) {
+    std::string common = kTiny;
+    for (const std::string flag : {"--threads 1 ", "--train.global_batch_size=4 "}) {
+      if (flags.find(flag.substr(0, flag.find_first_of(" ="))) == std::string::npos) continue;
+      common.erase(common.find(flag), flag.size());
+    }
+    const bool own_iters = flags.find("train_iters") != std::string::npos;
+    const bool own_dir = flags.find("run-dir") != std::string::npos;
+    const Ran ran = run_program(
+        common + (own_iters ? "" : "--train.train_iters=1 ") + (own_dir ? "" : "--run-dir no ") + flags,
+        folder_.path());
+    EXPECT_EQ(ran.code, 3) << flags << ran.err;
+    EXPECT_THAT(ran.err, HasSubstr(message)) << flags;
+    EXPECT_FALSE(path_exists(folder_.path() + "/no")) << flags;
+  }
 }
 
 TEST_F(TrainRun, FlippedByteInACheckpointIsFound) {

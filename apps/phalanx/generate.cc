@@ -1,4 +1,7 @@
-#include <cstdio>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
 
 #include "apps/phalanx/model_flags.h"
 #include "apps/phalanx/verbs.h"
@@ -38,6 +41,23 @@ std::vector<int64_t> parse_ids(const std::string& text) {
   return ids;
 }
 
+// What can be refused before the model is read.
+void check_usage(const GenerateOptions& options, bool two_prompts) {
+  validate(options.sampling);
+  if (options.max_tokens < 0) {
+    throw Error(ErrorKind::kUsage, {.where = "--max-tokens",
+                                    .got = std::to_string(options.max_tokens),
+                                    .needed = "a count of at least 0",
+                                    .fix = "change the value"});
+  }
+  if (two_prompts) {
+    throw Error(ErrorKind::kUsage, {.where = "phalanx generate",
+                                    .got = "both --prompt and --prompt-tokens",
+                                    .needed = "one prompt",
+                                    .fix = "keep one of them"});
+  }
+}
+
 }  // namespace
 
 int run_generate(const Arguments& args) {
@@ -60,8 +80,8 @@ int run_generate(const Arguments& args) {
                       .top_p = flags.number("--top-p", 1.0),
                       .seed = static_cast<uint64_t>(flags.integer("--seed", 1234))};
   options.max_tokens = flags.integer("--max-tokens", 128);
-  validate(options.sampling);
   const bool by_ids = flags.parsed.has("--prompt-tokens");
+  check_usage(options, by_ids && flags.parsed.has("--prompt"));
   const std::string text = by_ids ? "" : flags.required("--prompt");
   const auto loaded = load_model(flags.model, flags.load);
   const Tokenizer* tokenizer = by_ids ? loaded->tokenizer.get() : &require_tokenizer(*loaded, flags.model);
@@ -73,24 +93,25 @@ int run_generate(const Arguments& args) {
     const auto ids = tokenizer->encode(text);
     prompt.assign(ids.begin(), ids.end());
   }
-  if (tokenizer != nullptr) options.end_token = tokenizer->eod();
+  check_tokens(loaded->model->config(), prompt, by_ids ? "--prompt-tokens" : "--prompt");
+  options.end_tokens = loaded->end_tokens;
+  if (tokenizer != nullptr) options.vocab_limit = tokenizer->vocab_size();
   const bool as_json = flags.parsed.has("--json");
   const bool as_text = tokenizer != nullptr && !as_json;
-  if (as_text) std::fputs(text.c_str(), stdout);
+  if (as_text) print_text(text);
   std::optional<StreamDecoder> decoder;
   if (as_text) decoder.emplace(*tokenizer);
   const double before = monotonic_seconds();
   const std::vector<int64_t> made = generate(*loaded->model, prompt, options, [&](int64_t token) {
-    if (!as_text || token == options.end_token) return true;
-    std::fputs(decoder->push(static_cast<int32_t>(token)).c_str(), stdout);
-    std::fflush(stdout);
+    if (as_text && !options.ends(token)) print_text(decoder->push(static_cast<int32_t>(token)));
     return true;
   });
-  if (as_text) std::fputs((decoder->finish() + "\n").c_str(), stdout);
-  if (!as_text) {
+  if (as_text) {
+    print_text(decoder->finish() + "\n");
+  } else {
     Json json = {{"prompt_tokens", prompt}, {"tokens", made}};
     if (tokenizer != nullptr)
-      json["text"] = tokenizer->decode(std::vector<int32_t>(made.begin(), made.end()));
+      json["text"] = valid_utf8(tokenizer->decode(std::vector<int32_t>(made.begin(), made.end())));
     print_line(json.dump());
   }
   const double seconds = monotonic_seconds() - before;

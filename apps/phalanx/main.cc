@@ -1,7 +1,12 @@
+#include <c10/util/Exception.h>
 #include <malloc.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 
 #include "apps/phalanx/verbs.h"
 #include "phalanx/base/error.h"
@@ -44,6 +49,32 @@ void keep_memory() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
+// -h is never the value of a flag (config/flags.h), so up to a lone -- it can be spelled out for every verb.
+Arguments with_long_help(Arguments args) {
+  std::replace(args.begin(), std::find(args.begin(), args.end(), "--"), std::string("-h"),
+               std::string("--help"));
+  return args;
+}
+
+bool says_out_of_memory(const std::string& message) {
+  const std::array phrases = {"not enough memory", "out of memory", "can't allocate memory"};
+  return std::any_of(phrases.begin(), phrases.end(),
+                     [&message](const char* phrase) { return message.find(phrase) != std::string::npos; });
+}
+
+int out_of_memory() {
+  std::fprintf(
+      stderr,
+      "error: memory: got none; needed more for this size. Fix: a smaller model, micro-batch or text\n");
+  return static_cast<int>(ErrorKind::kIo);
+}
+
+int internal_error(const std::string& message) {
+  std::fprintf(stderr, "internal error, please report it: %s\n",
+               message.substr(0, message.find('\n')).c_str());
+  return 70;
+}
+
 int dispatch(const Arguments& args) {
   if (args.empty()) {
     std::fputs(usage().c_str(), stderr);
@@ -82,27 +113,38 @@ std::string sub_verb(const std::string& verb, const Arguments& args, const std::
                                   .fix = "phalanx " + verb + " --help"});
 }
 
+void print_text(std::string_view text) {
+  errno = 0;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return;
+  throw Error(ErrorKind::kIo, {.where = "stdout",
+                               .got = std::string("write failed: ") + std::strerror(errno),
+                               .needed = "room for the result",
+                               .fix = "send it elsewhere"});
+}
+
 void print_line(const std::string& text) {
-  std::fputs(text.c_str(), stdout);
-  if (text.empty() || text.back() != '\n') std::fputc('\n', stdout);
-  std::fflush(stdout);
+  print_text(text.empty() || text.back() != '\n' ? text + '\n' : text);
 }
 
 }  // namespace phalanx::apps
 
 int main(int argc, char** argv) {
-  phalanx::apps::keep_memory();
+  namespace apps = phalanx::apps;
+  apps::keep_memory();
+  // A file that may not grow (ulimit -f) is a write that fails, with a message, instead of a signal that kills.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
-    return phalanx::apps::dispatch({argv + 1, argv + argc});
+    return apps::dispatch(apps::with_long_help({argv + 1, argv + argc}));
   } catch (const phalanx::Error& e) {
     std::fprintf(stderr, "error: %s\n", e.what());
     return e.exit_code();
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr,
-                 "error: memory: got none; needed more for this size. Fix: a smaller model or micro-batch\n");
-    return 4;
+    return apps::out_of_memory();
+  } catch (const c10::Error& e) {
+    // what() would add a stack trace.
+    const std::string message = e.what_without_backtrace();
+    return apps::says_out_of_memory(message) ? apps::out_of_memory() : apps::internal_error(message);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "internal error, please report it: %s\n", e.what());
-    return 70;
+    return apps::internal_error(e.what());
   }
 }

@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
-#include <fstream>
+#include <algorithm>
+#include <limits>
 
 #include "apps/phalanx/model_flags.h"
 #include "apps/phalanx/verbs.h"
@@ -19,10 +20,28 @@ constexpr const char* kHelp =
     "given tokens 0 .. i. DIR is a run folder, a checkpoint or a Hugging Face folder. '-' is stdin or stdout.\n"
     "example: phalanx score --model runs/demo --input in.jsonl --output -\n";
 
+// Only whole numbers: the JSON library would cut 1.7 to 1 and wrap what is beyond 64 bits.
+std::vector<int64_t> ids_of(const Json& tokens, const std::string& where) {
+  const auto refuse = [&where](const Json& got) {
+    throw Error(ErrorKind::kBadInput, {.where = where + ": tokens",
+                                       .got = got.dump().substr(0, 80),
+                                       .needed = "a list of token ids, whole numbers",
+                                       .fix = "mend that line"});
+  };
+  if (!tokens.is_array()) refuse(tokens);
+  std::vector<int64_t> ids;
+  for (const Json& token : tokens) {
+    const bool fits = !token.is_number_unsigned() ||
+                      token.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+    if (!token.is_number_integer() || !fits) refuse(token);
+    ids.push_back(token.get<int64_t>());
+  }
+  return ids;
+}
+
 std::vector<int64_t> tokens_of(const Json& line, const LoadedModel& loaded, const std::string& folder,
                                const std::string& where) {
-  if (line.is_object() && line.contains("tokens"))
-    return json_get<std::vector<int64_t>>(line, "tokens", where);
+  if (line.is_object() && line.contains("tokens")) return ids_of(line["tokens"], where);
   if (line.is_object() && line.contains("text")) {
     const auto ids = require_tokenizer(loaded, folder).encode(json_get<std::string>(line, "text", where));
     return {ids.begin(), ids.end()};
@@ -56,6 +75,7 @@ int run_score(const Arguments& args) {
   const auto loaded = load_model(flags.model, flags.load);
   std::string output;
   size_t begin = 0;
+  int64_t longest = 0;
   for (int number = 1; begin < input.size(); ++number) {
     size_t end = input.find('\n', begin);
     if (end == std::string::npos) end = input.size();
@@ -63,12 +83,15 @@ int run_score(const Arguments& args) {
     begin = end + 1;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = input_path + ":" + std::to_string(number);
-    const Json result = {
-        {"logprobs", score(*loaded->model, tokens_of(parse_json(line, where), *loaded, flags.model, where))}};
+    const std::vector<int64_t> tokens = tokens_of(parse_json(line, where), *loaded, flags.model, where);
+    longest = std::max(longest, static_cast<int64_t>(tokens.size()));
+    const Json result = {{"logprobs", score(*loaded->model, tokens, where)}};
     output += result.dump() + "\n";
   }
+  const ModelConfig& config = loaded->model->config();
+  if (beyond_rotary_positions(config, longest)) warn_beyond_rotary_positions(config);
   if (output_path == "-") {
-    print_line(output);
+    print_text(output);
   } else {
     write_file_atomic(output_path, output);
   }

@@ -1,4 +1,6 @@
 #include <filesystem>
+#include <optional>
+#include <set>
 
 #include "apps/phalanx/verbs.h"
 #include "phalanx/arch/presets.h"
@@ -77,10 +79,29 @@ void fill_vocabulary(RunConfig& config, const Tokenizer* tokenizer) {
   }
 }
 
-// A run folder stands for the config it holds.
-std::string config_file(const std::string& path) {
-  return std::filesystem::is_directory(path) ? path + "/config.toml" : path;
+// The run folder that a positional argument names: the folder itself, or that of the config.toml in it.
+std::optional<std::string> named_run(const std::string& path) {
+  const std::filesystem::path p(path);
+  if (std::filesystem::is_directory(p)) return path;
+  const bool inside =
+      p.filename() == "config.toml" && path_exists((p.parent_path() / "checkpoints").string());
+  return inside ? std::optional(p.parent_path().string()) : std::nullopt;
 }
+
+// A checkpoint or an imported model has a config, too, but training would not start from its weights.
+void refuse_checkpoint_folder(const std::string& path) {
+  if (!path_exists(path + "/manifest.json")) return;
+  throw Error(ErrorKind::kBadInput, {.where = path,
+                                     .got = "a checkpoint, not a run",
+                                     .needed = "a run folder or a config file",
+                                     .fix = "a new run from its weights: phalanx train " + path +
+                                            "/config.toml --checkpoint.load=" + path +
+                                            " --checkpoint.finetune=true --run-dir NEW"});
+}
+
+// What holds for one start of a run only, and what follows from where its folder is.
+const std::set<std::string> kNotKept = {"runtime.run_dir", "checkpoint.load_step", "train.exit_interval",
+                                        "train.exit_duration_minutes", "train.skip_train"};
 
 // `config` must not move while the tree points into it.
 std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tree, RunConfig& config) {
@@ -92,7 +113,13 @@ std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tre
                                     .fix = "settings are given as --section.key=value"});
   }
   if (flags.has("--preset")) apply_preset(tree, flags.option("--preset"));
-  if (has_file) apply_toml_file(tree, config_file(flags.positionals[0]), Origin::kFile);
+  if (has_file) {
+    const std::string& path = flags.positionals[0];
+    const bool folder = std::filesystem::is_directory(path);
+    if (folder) refuse_checkpoint_folder(path);
+    apply_toml_file(tree, folder ? path + "/config.toml" : path, Origin::kFile);
+    if (const auto run = named_run(path)) config.runtime.run_dir = *run;
+  }
   apply_flags(tree, flags, has_file || flags.has("--preset"));
   for (const std::string& note : flags.notes) log_info(note);
   std::unique_ptr<Tokenizer> tokenizer;
@@ -106,18 +133,28 @@ void print_summary(const TrainSummary& summary, const RunConfig& config, bool as
   Json json = {{"run_dir", config.runtime.run_dir},
                {"step", summary.progress.step},
                {"consumed_samples", summary.progress.consumed_samples},
-               {"loss", summary.last_loss},
                {"finished", summary.finished}};
+  if (summary.last_loss) json["loss"] = *summary.last_loss;
   if (summary.valid_loss) json["valid_loss"] = *summary.valid_loss;
   if (summary.valid_bpb) json["valid_bpb"] = *summary.valid_bpb;
   if (as_json) {
     print_line(json.dump());
     return;
   }
-  std::string text = fmt::format("step {}  loss {:.4f}", summary.progress.step, summary.last_loss);
+  std::string text = fmt::format("step {}", summary.progress.step);
+  if (summary.last_loss) text += fmt::format("  loss {:.4f}", *summary.last_loss);
   if (summary.valid_loss) text += fmt::format("  validation loss {:.4f}", *summary.valid_loss);
   if (summary.valid_bpb) text += fmt::format("  {:.4f} bits per byte", *summary.valid_bpb);
   print_line(text + "  " + config.runtime.run_dir);
+}
+
+// The run is over and saved: a record that cannot be drawn must not make it look failed.
+void plot(const std::string& run_dir) {
+  try {
+    RunReport::plot(run_dir, {});
+  } catch (const Error& e) {
+    log_warning(std::string("no loss.svg: ") + e.what());
+  }
 }
 
 }  // namespace
@@ -139,12 +176,15 @@ int run_train(const Arguments& args) {
   set_log_level(config.log.level);
   log_info("the run:\n" + config_table(tree, ConfigScope::kChanged));
   make_directories(config.runtime.run_dir);
-  // An evaluation must not change what the run is gone on with.
-  if (!config.train.skip_train)
-    write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kChanged));
+  const FolderLock alone(config.runtime.run_dir);
   Trainer trainer(config, std::move(tokenizer));
+  trainer.load();
+  // Only now: a start that fails must not change what the run is gone on with, and neither must an evaluation.
+  if (!config.train.skip_train) {
+    write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kGiven, kNotKept));
+  }
   const TrainSummary summary = trainer.run(interrupt);
-  if (!config.train.skip_train) RunReport::plot(config.runtime.run_dir, {});
+  if (!config.train.skip_train) plot(config.runtime.run_dir);
   print_summary(summary, config, flags.has("--json"));
   return 0;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace phalanx::apps {
@@ -22,7 +23,8 @@ int run_bench(const Arguments& args);
 // missing or unknown. "--help" comes through.
 std::string sub_verb(const std::string& verb, const Arguments& args, const std::vector<std::string>& known);
 
-// One line on stdout.
+// Text on stdout, at once; Error(kIo) when it cannot be written. print_line ends it with a new line.
+void print_text(std::string_view text);
 void print_line(const std::string& text);
 
 }  // namespace phalanx::apps

@@ -1,6 +1,7 @@
 #include "phalanx/base/fs.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -131,6 +132,22 @@ void sync_directory(const std::string& path) {
   const int error = errno;
   ::close(fd);
   if (synced != 0 && error != EINVAL) throw_io(folder, "sync folder", error);
+}
+
+FolderLock::FolderLock(const std::string& folder) {
+  const std::string path = folder + "/.lock";
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd_ < 0) throw_io(path, "create", errno);
+  if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+  ::close(fd_);
+  throw Error(ErrorKind::kBadInput, {.where = folder,
+                                     .got = "another process at work in this folder",
+                                     .needed = "one at a time",
+                                     .fix = "wait for it or stop it, or use another folder"});
+}
+
+FolderLock::~FolderLock() {
+  ::close(fd_);
 }
 
 TemporaryDirectory::TemporaryDirectory() {

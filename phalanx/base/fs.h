@@ -55,6 +55,19 @@ bool path_exists(const std::string& path);
 void make_directories(const std::string& path);
 void sync_directory(const std::string& path);
 
+// Held by one process at a time: Error(kBadInput) naming `folder` when another one holds it. Ends with the object, and
+// with the process. Leaves the empty file FOLDER/.lock.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
 // A folder that is removed with its content when it goes out of scope. For tests.
 class TemporaryDirectory {
  public:

@@ -33,7 +33,7 @@ void parallel_ranges(int64_t count, int threads, const std::function<void(int, i
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& body);
 
 // First in, first out, at most `capacity` items. push waits for room, pop for an item. After close(), push refuses and
-// pop hands out what is left; after fail(), both throw.
+// pop hands out what is left; after fail(), push throws at once and pop after what is left.
 template <typename T>
 class Channel {
  public:
@@ -52,7 +52,7 @@ class Channel {
   std::optional<T> pop() {
     std::unique_lock lock(mutex_);
     ready_.wait(lock, [&] { return closed_ || !items_.empty(); });
-    if (error_) std::rethrow_exception(error_);
+    if (items_.empty() && error_) std::rethrow_exception(error_);
     if (items_.empty()) return std::nullopt;
     T item = std::move(items_.front());
     items_.pop_front();

@@ -83,6 +83,7 @@ TEST(Channel, AFailureReachesTheOtherSide) {
     channel.fail(std::make_exception_ptr(std::runtime_error("the disk is gone")));
   });
   EXPECT_THROW(channel.push(2), std::runtime_error);
+  EXPECT_EQ(channel.pop(), 1) << "what was there before the failure still counts";
   EXPECT_THROW(channel.pop(), std::runtime_error);
 }
 

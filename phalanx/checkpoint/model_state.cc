@@ -36,11 +36,23 @@ std::vector<TensorBox> optimizer_boxes(const Optimizer& optimizer) {
 }
 
 void load_weights(CheckpointReader& reader, Model& model) {
-  for (const TensorBox& box : weight_boxes(model)) reader.read(box);
+  for (TensorBox& box : weight_boxes(model)) {
+    // A bf16 run's masters are the better weights for a model that can hold them.
+    const std::string master = kMasterPrefix + box.name.substr(std::string_view(kWeightPrefix).size());
+    const bool wide = box.view.scalar_type() == at::kFloat || box.view.scalar_type() == at::kDouble;
+    if (wide && reader.contains(master)) box.name = master;
+    reader.read(box);
+  }
 }
 
 void load_optimizer(CheckpointReader& reader, Optimizer& optimizer) {
-  for (const TensorBox& box : optimizer_boxes(optimizer)) reader.read(box);
+  const std::string_view prefix = kMasterPrefix;
+  for (TensorBox& box : optimizer_boxes(optimizer)) {
+    // A run in the masters' own dtype stored them once, as weights.
+    if (box.name.starts_with(prefix) && !reader.contains(box.name))
+      box.name = kWeightPrefix + box.name.substr(prefix.size());
+    reader.read(box);
+  }
   optimizer.masters_changed();
 }
 

@@ -69,6 +69,7 @@ Json to_json(const ConfigTree& tree, ConfigScope scope) {
     Json fields = Json::object();
     for (const ConfigField& field : section.fields) {
       if (scope == ConfigScope::kChanged && field.ref.is_default()) continue;
+      if (scope == ConfigScope::kGiven && field.origin == Origin::kDefault) continue;
       const ConfigValue value = field.ref.value();
       Json list = Json::array();
       for (const ConfigScalar& item : value.items) list.push_back(write_scalar(item));

@@ -143,12 +143,14 @@ void apply_toml_file(ConfigTree& tree, const std::string& path, Origin origin) {
   apply_toml(tree, read_file(path), path, origin);
 }
 
-std::string to_toml(const ConfigTree& tree, ConfigScope scope) {
+std::string to_toml(const ConfigTree& tree, ConfigScope scope, const std::set<std::string>& without) {
   std::string out;
   for (const ConfigSection& section : tree.sections()) {
     std::string lines;
     for (const ConfigField& field : section.fields) {
       if (scope == ConfigScope::kChanged && field.ref.is_default()) continue;
+      if (scope == ConfigScope::kGiven && field.origin == Origin::kDefault) continue;
+      if (without.count(section.name + "." + field.ref.name()) != 0) continue;
       lines += fmt::format("{} = {}\n", field.ref.name(), write_value(field.ref.value()));
     }
     if (lines.empty()) continue;

@@ -7,6 +7,7 @@
 // Errors: kBadInput as above, kIo from apply_toml_file.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,6 @@ namespace phalanx {
 void apply_toml(ConfigTree& tree, std::string_view text, const std::string& path, Origin origin);
 void apply_toml_file(ConfigTree& tree, const std::string& path, Origin origin);
 
-std::string to_toml(const ConfigTree& tree, ConfigScope scope);
+std::string to_toml(const ConfigTree& tree, ConfigScope scope, const std::set<std::string>& without = {});
 
 }  // namespace phalanx

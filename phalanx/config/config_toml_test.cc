@@ -129,7 +129,7 @@ TEST(ConfigToml, WrongNamesAndTypesGiveLineColumnAndKey) {
       {"lr = 3\n", "run.toml:1:1 lr: got unknown section 'lr'; needed one of: every, other"},
       {"[other]\nhidden_size = \"768\"\n",
        "run.toml:2:15 other.hidden_size: got the text '768'; needed an integer. "
-       "Fix: hidden_size is: width"},
+       "Fix: write the whole number 768 (hidden_size: width)"},
       {"[other]\nhidden_size = 1.5\n",
        "run.toml:2:15 other.hidden_size: got the number 1.5; needed an integer"},
       {"[other]\nlr = nan\n", "run.toml:2:6 other.lr: got a number that is not finite; needed a number"},

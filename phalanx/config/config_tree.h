@@ -23,7 +23,8 @@ namespace phalanx {
 enum class Origin { kDefault, kMegatron, kRecipe, kFile, kFlag };
 std::string_view origin_name(Origin origin);
 
-enum class ConfigScope { kAll, kChanged /* from the default of its struct */ };
+// All fields; those that differ from their struct's default; those that somebody gave a value.
+enum class ConfigScope { kAll, kChanged, kGiven };
 
 struct ConfigField {
   FieldRef ref;

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cctype>
+#include <cmath>
 
 namespace phalanx {
 namespace {
@@ -98,6 +100,40 @@ bool fits_item(const ConfigScalar& item, const FieldTarget& target) {
         return false;
       },
       target);
+}
+
+// What people call things elsewhere; these are no typos, and the nearest name would mislead ("gpu" is near "cpu").
+std::string near_enum_name(std::string word, const std::vector<std::string_view>& names) {
+  static constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
+      {"gpu", "cuda"},
+      {"nvidia", "cuda"},
+      {"bfloat16", "bf16"},
+      {"float16", "fp16"},
+      {"half", "fp16"},
+      {"float32", "fp32"},
+      {"float", "fp32"},
+      {"float64", "fp64"},
+      {"double", "fp64"},
+      {"adam", "adamw"},
+      {"learned", "learned_absolute"}};
+  for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  for (const auto& [theirs, ours] : kSynonyms) {
+    if (word != theirs) continue;
+    return std::find(names.begin(), names.end(), ours) != names.end() ? std::string(ours) : "";
+  }
+  return nearest_name(word, names);
+}
+
+std::string integer_example(const std::string& word, const std::string& usual) {
+  const auto number = parse_number(word);
+  if (number && std::abs(*number) < 0x1p62)
+    return fmt::format("write the whole number {}", std::llround(*number));
+  if (number) return "write an integer of at most 18 digits";
+  return fmt::format("write an integer, e.g. {}", parse_integer(usual) ? usual : "1");
+}
+
+std::string number_example(const std::string& usual) {
+  return fmt::format("write a finite number, e.g. {}", parse_number(usual) ? usual : "0.5");
 }
 
 bool is_snake_case(const std::string& name) {
@@ -225,10 +261,38 @@ void FieldRef::set_value(const ConfigValue& value, const ValueSource& source) {
 }
 
 void FieldRef::reject(const std::string& got, const std::string& word, const ValueSource& source) const {
-  std::string fix = fmt::format("{} is: {}", name_, help_);
-  const std::string near = nearest_name(word.substr(0, kShown), enum_names());
-  if (!near.empty()) fix = fmt::format("did you mean '{}'? {}", near, fix);
-  throw Error(source.kind, {.where = source.where, .got = got, .needed = type_name(), .fix = fix});
+  const std::string help = fmt::format(" ({}: {})", name_, help_);
+  throw Error(source.kind, {.where = source.where,
+                            .got = got,
+                            .needed = type_name(),
+                            .fix = usable_value(word.substr(0, kShown), source.kind) + help});
+}
+
+// A value that would be taken in its place, in the spelling of where the wrong one stands.
+std::string FieldRef::usable_value(const std::string& word, ErrorKind kind) const {
+  if (const EnumAccess* access = std::get_if<EnumAccess>(&target_)) {
+    const std::string near = near_enum_name(word, access->names);
+    return near.empty() ? fmt::format("choose one of these; the default is {}", default_text_)
+                        : fmt::format("did you mean '{}'?", near);
+  }
+  const bool is_file = kind == ErrorKind::kBadInput;
+  const auto list = [is_file](const char* in_file, const char* in_flag) {
+    return is_file ? fmt::format("write [{}]", in_file) : fmt::format("write {}", in_flag);
+  };
+  return std::visit(Overloaded{[](bool*) { return std::string("write true or false"); },
+                               [&](int64_t*) { return integer_example(word, default_text_); },
+                               [&](std::optional<int64_t>*) { return integer_example(word, default_text_); },
+                               [&](double*) { return number_example(default_text_); },
+                               [&](std::optional<double>*) { return number_example(default_text_); },
+                               [&](std::string*) {
+                                 return is_file ? fmt::format("write it in quotes: \"{}\"", word)
+                                                : "write one word";
+                               },
+                               [&](std::vector<int64_t>*) { return list("1, 2", "1,2"); },
+                               [&](std::vector<double>*) { return list("0.5, 1.0", "0.5,1.0"); },
+                               [&](std::vector<std::string>*) { return list("\"a\", \"b\"", "a,b"); },
+                               [](const EnumAccess&) { return std::string(); }},
+                    target_);
 }
 
 }  // namespace phalanx

@@ -73,6 +73,7 @@ class FieldRef {
                  const ValueSource& source);
   ConfigScalar read_word(const std::string& word) const;
   bool store(const ConfigValue& value);
+  std::string usable_value(const std::string& word, ErrorKind kind) const;
   [[noreturn]] void reject(const std::string& got, const std::string& word, const ValueSource& source) const;
 
   std::string name_;

@@ -137,27 +137,36 @@ TEST(FieldRef, DoublesRoundTripBitForBit) {
 
 TEST(FieldRef, WrongTextIsAnErrorThatSaysEverythingAndChangesNothing) {
   const std::vector<std::vector<std::string>> cases = {
-      {"truth", "yes", "--every.x: got 'yes'; needed true or false. Fix: truth is: a truth value"},
-      {"count", "1.5", "--every.x: got '1.5'; needed an integer. Fix: count is: number of things"},
-      {"count", "", "--every.x: got ''; needed an integer. Fix: count is: number of things"},
+      {"truth", "yes",
+       "--every.x: got 'yes'; needed true or false. Fix: write true or false (truth: a truth value)"},
+      {"count", "1.5",
+       "--every.x: got '1.5'; needed an integer. Fix: write the whole number 2 (count: number of things)"},
+      {"count", "",
+       "--every.x: got ''; needed an integer. Fix: write an integer, e.g. 7 (count: number of things)"},
       {"count", "9223372036854775808",
-       "--every.x: got '9223372036854775808'; needed an integer. Fix: count is: number of things"},
-      {"rate", "fast", "--every.x: got 'fast'; needed a number. Fix: rate is: things a second"},
-      {"rate", "nan", "--every.x: got 'nan'; needed a number. Fix: rate is: things a second"},
-      {"rate", "inf", "--every.x: got 'inf'; needed a number. Fix: rate is: things a second"},
-      {"rate", "1e999", "--every.x: got '1e999'; needed a number. Fix: rate is: things a second"},
-      {"rate", "+-1", "--every.x: got '+-1'; needed a number. Fix: rate is: things a second"},
-      {"sizes", "1,x", "--every.x: got '1,x'; needed a list of integers. Fix: sizes is: sizes in bytes"},
-      {"sizes", "1,,2", "--every.x: got '1,,2'; needed a list of integers. Fix: sizes is: sizes in bytes"},
+       "--every.x: got '9223372036854775808'; needed an integer. Fix: write an integer of at most 18 digits (count: number of things)"},
+      {"rate", "fast",
+       "--every.x: got 'fast'; needed a number. Fix: write a finite number, e.g. 1e-05 (rate: things a second)"},
+      {"rate", "nan",
+       "--every.x: got 'nan'; needed a number. Fix: write a finite number, e.g. 1e-05 (rate: things a second)"},
+      {"rate", "inf",
+       "--every.x: got 'inf'; needed a number. Fix: write a finite number, e.g. 1e-05 (rate: things a second)"},
+      {"rate", "1e999",
+       "--every.x: got '1e999'; needed a number. Fix: write a finite number, e.g. 1e-05 (rate: things a second)"},
+      {"rate", "+-1",
+       "--every.x: got '+-1'; needed a number. Fix: write a finite number, e.g. 1e-05 (rate: things a second)"},
+      {"sizes", "1,x",
+       "--every.x: got '1,x'; needed a list of integers. Fix: write 1,2 (sizes: sizes in bytes)"},
+      {"sizes", "1,,2",
+       "--every.x: got '1,,2'; needed a list of integers. Fix: write 1,2 (sizes: sizes in bytes)"},
       {"paths", "a\\",
-       "--every.x: got 'a\\'; needed a list of texts, none of them empty. Fix: paths is: files to read"},
-      {"limit", "many", "--every.x: got 'many'; needed an integer or none. Fix: limit is: largest thing"},
+       "--every.x: got 'a\\'; needed a list of texts, none of them empty. Fix: write a,b (paths: files to read)"},
+      {"limit", "many",
+       "--every.x: got 'many'; needed an integer or none. Fix: write an integer, e.g. 1 (limit: largest thing)"},
       {"kind", "zebra",
-       "--every.x: got 'zebra'; needed one of: plain, fancy, rms_norm. Fix: kind is: which thing"},
+       "--every.x: got 'zebra'; needed one of: plain, fancy, rms_norm. Fix: choose one of these; the default is plain (kind: which thing)"},
       {"kind", "rmsnorm",
-       "--every.x: got 'rmsnorm'; needed one of: plain, fancy, rms_norm. Fix: did you mean 'rms_norm'? kind "
-       "is: which "
-       "thing"},
+       "--every.x: got 'rmsnorm'; needed one of: plain, fancy, rms_norm. Fix: did you mean 'rms_norm'? (kind: which thing)"},
   };
   EveryKind section;
   auto fields = collect_fields(section);
@@ -181,31 +190,33 @@ TEST(FieldRef, TypedValuesDoNotBendExceptIntegersToNumbers) {
   const auto refused = [&](const std::string& name, const ConfigValue& value) {
     return error_text(ErrorKind::kBadInput, [&] { field(fields, name).set_value(value, file); });
   };
-  EXPECT_EQ(refused("count", scalar_value(1.0)),
-            "run.toml:2:5 every.x: got the number 1.0; needed an integer. Fix: count is: number of things");
-  EXPECT_EQ(refused("count", scalar_value(std::string("8"))),
-            "run.toml:2:5 every.x: got the text '8'; needed an integer. Fix: count is: number of things");
-  EXPECT_EQ(refused("truth", scalar_value(int64_t{1})),
-            "run.toml:2:5 every.x: got the integer 1; needed true or false. Fix: truth is: a truth value");
+  EXPECT_EQ(
+      refused("count", scalar_value(1.0)),
+      "run.toml:2:5 every.x: got the number 1.0; needed an integer. Fix: write the whole number 1 (count: number of things)");
+  EXPECT_EQ(
+      refused("count", scalar_value(std::string("8"))),
+      "run.toml:2:5 every.x: got the text '8'; needed an integer. Fix: write the whole number 8 (count: number of things)");
+  EXPECT_EQ(
+      refused("truth", scalar_value(int64_t{1})),
+      "run.toml:2:5 every.x: got the integer 1; needed true or false. Fix: write true or false (truth: a truth value)");
   EXPECT_EQ(
       refused("label", scalar_value(true)),
-      "run.toml:2:5 every.x: got the truth value true; needed a text. Fix: label is: name of the thing");
-  EXPECT_EQ(refused("count", scalar_value({})),
-            "run.toml:2:5 every.x: got none; needed an integer. Fix: count is: number of things");
+      "run.toml:2:5 every.x: got the truth value true; needed a text. Fix: write it in quotes: \"true\" (label: name of the thing)");
+  EXPECT_EQ(
+      refused("count", scalar_value({})),
+      "run.toml:2:5 every.x: got none; needed an integer. Fix: write an integer, e.g. 7 (count: number of things)");
   EXPECT_EQ(
       refused("sizes", scalar_value(int64_t{1})),
-      "run.toml:2:5 every.x: got the integer 1; needed a list of integers. Fix: sizes is: sizes in bytes");
-  EXPECT_EQ(refused("sizes", {.is_list = true, .items = {int64_t{1}, std::string("x")}}),
-            "run.toml:2:5 every.x: got a list with the text 'x'; needed a list of integers. Fix: sizes is: "
-            "sizes in "
-            "bytes");
+      "run.toml:2:5 every.x: got the integer 1; needed a list of integers. Fix: write [1, 2] (sizes: sizes in bytes)");
+  EXPECT_EQ(
+      refused("sizes", {.is_list = true, .items = {int64_t{1}, std::string("x")}}),
+      "run.toml:2:5 every.x: got a list with the text 'x'; needed a list of integers. Fix: write [1, 2] (sizes: sizes in bytes)");
   EXPECT_EQ(
       refused("count", {.is_list = true, .items = {int64_t{1}, int64_t{2}}}),
-      "run.toml:2:5 every.x: got a list of 2 values; needed an integer. Fix: count is: number of things");
+      "run.toml:2:5 every.x: got a list of 2 values; needed an integer. Fix: write an integer, e.g. 7 (count: number of things)");
   EXPECT_EQ(refused("paths", {.is_list = true, .items = {std::string()}}),
             "run.toml:2:5 every.x: got a list with the text ''; needed a list of texts, none of them empty. "
-            "Fix: paths "
-            "is: files to read");
+            "Fix: write [\"a\", \"b\"] (paths: files to read)");
 }
 
 TEST(FieldRef, WordsAreItemsCommasAndAll) {
@@ -215,11 +226,43 @@ TEST(FieldRef, WordsAreItemsCommasAndAll) {
   EXPECT_EQ(section.paths, (std::vector<std::string>{"0.3", "a,b"}));
   field(fields, "count").set_items({"4"}, kFlag);
   EXPECT_EQ(section.count, 4);
-  EXPECT_EQ(error_text(ErrorKind::kUsage,
-                       [&] {
-                         field(fields, "count").set_items({"4", "5"}, kFlag);
-                       }),
-            "--every.x: got '4 5'; needed an integer. Fix: count is: number of things");
+  EXPECT_EQ(
+      error_text(ErrorKind::kUsage,
+                 [&] {
+                   field(fields, "count").set_items({"4", "5"}, kFlag);
+                 }),
+      "--every.x: got '4 5'; needed an integer. Fix: write an integer, e.g. 7 (count: number of things)");
+}
+
+enum class Device { kCpu, kCuda, kBf16 };
+std::span<const EnumName<Device>> enum_names(Device) {
+  static constexpr EnumName<Device> kNames[] = {
+      {Device::kCpu, "cpu"}, {Device::kCuda, "cuda"}, {Device::kBf16, "bf16"}};
+  return kNames;
+}
+
+struct Devices {
+  Device device = Device::kCpu;
+  template <typename Visitor>
+  void visit_fields(Visitor& v) {
+    v.field("device", device, "where to compute");
+  }
+};
+
+// The nearest by letters would be another device.
+TEST(FieldRef, WhatPeopleCallThingsElsewhereIsNoTypo) {
+  Devices section;
+  auto fields = collect_fields(section);
+  const auto fix_of = [&](const std::string& word) {
+    const std::string message = error_text(ErrorKind::kUsage, [&] { fields[0].set_text(word, kFlag); });
+    return message.substr(message.find("Fix: ") + 5);
+  };
+  EXPECT_EQ(fix_of("gpu"), "did you mean 'cuda'? (device: where to compute)");
+  EXPECT_EQ(fix_of("GPU"), "did you mean 'cuda'? (device: where to compute)");
+  EXPECT_EQ(fix_of("bfloat16"), "did you mean 'bf16'? (device: where to compute)");
+  EXPECT_EQ(fix_of("CPU"), "did you mean 'cpu'? (device: where to compute)");
+  EXPECT_EQ(fix_of("half"), "choose one of these; the default is cpu (device: where to compute)");
+  EXPECT_EQ(fix_of("accelerator"), "choose one of these; the default is cpu (device: where to compute)");
 }
 
 struct BadName {

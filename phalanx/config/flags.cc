@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "phalanx/config/megatron.h"
@@ -50,7 +51,9 @@ class FlagParser {
       }
     }
     if (!unsupported_.empty()) throw_unsupported();
+    note_repeated();
     resolve_conflicts();
+    note_tokenizer();
     return std::move(out_);
   }
 
@@ -59,9 +62,7 @@ class FlagParser {
     const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
     attached_ = equals == std::string::npos ? std::nullopt : std::optional(word.substr(equals + 1));
-    if (!seen_.insert(canonical(name)).second) {
-      throw_usage(name, "the flag twice", "each flag once", "keep one of them");
-    }
+    if (++seen_[canonical(name)] > 1) forget(canonical(name));
     if (read_alias(name) || read_native(name) || read_megatron(name)) return;
     throw_unknown(name);
   }
@@ -121,7 +122,7 @@ class FlagParser {
     if (!row) return false;
     out_.used_megatron = true;
     if (row->action == MegatronAction::kUnsupported) {
-      unsupported_.push_back({name, std::string(row->note)});
+      unsupported_.emplace_back(name, row->note);
       skip_words(row->kind);
       return true;
     }
@@ -131,7 +132,7 @@ class FlagParser {
     }
     const std::vector<std::string> words = take_words(name, row->kind, "a value");
     if (row->key.empty()) {
-      out_.notes.push_back(megatron_note(*row, name, words));
+      effectless_.emplace_back(name, megatron_note(*row, name, words));
     } else {
       assign(megatron_assignment(*row, name, words));
     }
@@ -172,6 +173,48 @@ class FlagParser {
       ++next_;
       if (kind == FlagKind::kValue) return;
     }
+  }
+
+  // What an earlier occurrence of the flag left behind.
+  void forget(const std::string& flag) {
+    std::erase_if(out_.assignments, [&](const FlagAssignment& a) { return canonical(a.flag) == flag; });
+    std::erase_if(unsupported_, [&](const auto& entry) { return canonical(entry.first) == flag; });
+    std::erase_if(effectless_, [&](const auto& entry) { return canonical(entry.first) == flag; });
+  }
+
+  void note_repeated() {
+    for (const auto& [flag, note] : effectless_) out_.notes.push_back(note);
+    for (const auto& [flag, times] : seen_) {
+      if (times < 2) continue;
+      std::string counts = "once is enough";
+      const auto words = last_words(flag);
+      if (!words.empty()) counts = fmt::format("{} counts", fmt::join(words, " "));
+      out_.notes.push_back(fmt::format("{} was given {}; {}", flag,
+                                       times == 2 ? "twice" : fmt::format("{} times", times), counts));
+    }
+  }
+
+  std::vector<std::string> last_words(const std::string& flag) const {
+    for (const FlagAssignment& a : out_.assignments) {
+      if (canonical(a.flag) == flag) return a.words;
+    }
+    for (const auto& [option, words] : out_.options) {
+      if (canonical(option) == flag) return words;
+    }
+    return {};
+  }
+
+  // apply_flags acts on it: only there is known what the file says.
+  void note_tokenizer() {
+    const auto is_set = [this](std::string_view key) {
+      return std::any_of(out_.assignments.begin(), out_.assignments.end(),
+                         [key](const FlagAssignment& a) { return a.key == key; });
+    };
+    if (seen_.count("--vocab-file") == 0 || seen_.count("--merge-file") == 0) return;
+    if (tree_.find("data.tokenizer_type") == nullptr || is_set("data.tokenizer_type")) return;
+    out_.gpt2_files = true;
+    out_.notes.push_back(
+        "--vocab-file, --merge-file: without --tokenizer-type, or one in a file, they mean GPT2BPETokenizer");
   }
 
   // Two flags may say the same; an implied value gives way; anything else is the user's contradiction.
@@ -234,9 +277,10 @@ class FlagParser {
   const ConfigTree& tree_;
   const FlagRules& rules_;
   size_t next_ = 0;
-  std::optional<std::string> attached_;  // what follows = in the word being read
-  std::set<std::string> seen_;
-  std::vector<std::pair<std::string, std::string>> unsupported_;
+  std::optional<std::string> attached_;                           // what follows = in the word being read
+  std::map<std::string, int> seen_;                               // how often each flag was given
+  std::vector<std::pair<std::string, std::string>> unsupported_;  // flag and reason
+  std::vector<std::pair<std::string, std::string>> effectless_;   // flag and note
   ParsedFlags out_;
 };
 

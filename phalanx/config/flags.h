@@ -6,10 +6,11 @@
 //     --section.key=VALUE, --section.key VALUE; `-` and `_` are the same in a flag's name
 //     a truth value also as --section.key (true), --no-section.key (false); lists comma-separated
 //     a flag that takes several words takes all up to the next one that starts with `--`; `--` ends the flags
-//   A flag given twice, or two flags that give one key different values, are errors naming them. A Megatron flag sets
-//   what it stands for, or is accepted with a note saying that Phalanx always does that, or is an error naming it;
-//   parse_flags reports all unsupported ones in one Error. When any flag that only Megatron spells is used and no
-//   TOML file or recipe is given, Megatron's defaults hold instead of ours.
+//   Of a flag given twice the last one counts, as `$ARGS --train-iters 10` wants it, and a note says so; two flags
+//   that give one key different values are an error naming both. A Megatron flag sets what it stands for, or is
+//   accepted with a note saying why it has no effect, or is an error naming it; parse_flags reports all unsupported
+//   ones in one Error. When any flag that only Megatron spells is used and no TOML file or recipe is given, Megatron's
+//   defaults hold instead of ours; without a tokenizer type, --vocab-file with --merge-file means GPT2BPETokenizer.
 // Errors: Error(kUsage).
 // Example:
 //   const ParsedFlags flags = parse_flags(args, tree, {.aliases = {{"--run-dir", "runtime.run_dir"}}});
@@ -56,7 +57,8 @@ struct ParsedFlags {
   std::map<std::string, std::vector<std::string>> options;  // the verb's own, by the name its alias lists
   std::vector<FlagAssignment> assignments;
   std::vector<std::string> notes;  // what was accepted without effect, and why; for the log
-  bool used_megatron = false;      // a flag that only Megatron spells was used
+  bool gpt2_files = false;     // --vocab-file and --merge-file, and no flag says for what kind of tokenizer
+  bool used_megatron = false;  // a flag that only Megatron spells was used
 
   bool has(const std::string& flag) const { return options.count(flag) != 0; }
   std::string option(const std::string& flag, const std::string& otherwise = "") const;

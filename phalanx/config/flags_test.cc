@@ -72,9 +72,9 @@ TEST(Flags, TruthValues) {
   SmallRun run;
   const ParsedFlags flags = parse(run.tree, {"--other.bias", "run.toml"});
   EXPECT_THAT(flags.positionals, ElementsAre("run.toml"));
-  EXPECT_EQ(refused({"--other.bias=yes"}),
-            "--other.bias: got 'yes'; needed true or false. Fix: bias is: biases in "
-            "linear layers");
+  EXPECT_EQ(
+      refused({"--other.bias=yes"}),
+      "--other.bias: got 'yes'; needed true or false. Fix: write true or false (bias: biases in linear layers)");
   EXPECT_EQ(refused({"--no-other.bias=true"}),
             "--no-other.bias: got 'true'; needed no value. Fix: drop '=true'");
   EXPECT_THAT(refused({"--no-other.lr"}), HasSubstr("--no-other.lr: got unknown section 'no_other'"));
@@ -130,7 +130,7 @@ TEST(Flags, UnknownFlagsSuggestTheNearest) {
   for (const auto& [flag, message] : cases) EXPECT_EQ(refused({flag}), message);
 }
 
-TEST(Flags, ValuesThatAreMissingTwiceOrContradicting) {
+TEST(Flags, ValuesThatAreMissingOrContradicting) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"--other.lr"}, "--other.lr: got no value; needed a number. Fix: write --other.lr=VALUE"},
       {{"--other.lr", "--other.bias"},
@@ -140,10 +140,6 @@ TEST(Flags, ValuesThatAreMissingTwiceOrContradicting) {
        "--files: got no value; needed a list of texts, none of them empty. Fix: write "
        "--files=VALUE"},
       {{"--help=3"}, "--help: got '3'; needed no value. Fix: drop '=3'"},
-      {{"--other.lr=1", "--other.lr=1"},
-       "--other.lr: got the flag twice; needed each flag once. Fix: keep one of them"},
-      {{"--other.hidden_size=1", "--other.hidden-size=1"},
-       "--other.hidden-size: got the flag twice; needed each flag once. Fix: keep one of them"},
       {{"--other.lr=1", "--lr-peak=2"},
        "--lr-peak: got other.lr set by --other.lr (1) and by --lr-peak (2); needed one value for other.lr. "
        "Fix: keep "
@@ -152,13 +148,28 @@ TEST(Flags, ValuesThatAreMissingTwiceOrContradicting) {
        "--no-other.bias: got other.bias set by --other.bias (true) and by --no-other.bias (false); needed "
        "one value "
        "for other.bias. Fix: keep one of the two flags"},
-      {{"--lr-peak=fast"}, "--lr-peak: got 'fast'; needed a number. Fix: lr is: peak learning rate"},
-      {{"--every.limit="}, "--every.limit: got ''; needed an integer or none. Fix: limit is: largest thing"},
+      {{"--lr-peak=fast"},
+       "--lr-peak: got 'fast'; needed a number. Fix: write a finite number, e.g. 0.001 (lr: peak learning rate)"},
+      {{"--every.limit="},
+       "--every.limit: got ''; needed an integer or none. Fix: write an integer, e.g. 1 (limit: largest thing)"},
   };
   for (const auto& [args, message] : cases) EXPECT_EQ(refused(args), message);
   SmallRun run;
   apply(run, {"--other.lr=2", "--lr-peak=2"});  // saying the same twice is no contradiction
   EXPECT_EQ(run.other.lr, 2.0);
+}
+
+TEST(Flags, TheLastOfARepeatedFlagCountsAndIsSaid) {
+  SmallRun run;
+  const ParsedFlags flags = parse(run.tree, {"--other.hidden_size=1", "--prompt=a", "--lr-peak=2", "--help",
+                                             "--other.hidden-size=5", "--prompt=b", "--lr_peak=2", "--help"});
+  EXPECT_THAT(
+      flags.notes,
+      ElementsAre("--help was given twice; once is enough", "--lr-peak was given twice; 2 counts",
+                  "--other.hidden-size was given twice; 5 counts", "--prompt was given twice; b counts"));
+  apply_flags(run.tree, flags, true);
+  EXPECT_EQ(run.other.hidden_size, 5);
+  EXPECT_EQ(flags.option("--prompt"), "b");
 }
 
 TEST(Flags, MegatronsFlagsCanBeLeftOut) {

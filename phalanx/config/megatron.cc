@@ -7,8 +7,6 @@
 namespace phalanx {
 namespace {
 
-constexpr std::string_view kOther = "a Megatron option that Phalanx does not support";
-
 // Flag names are equal up to - and _, and the name lists leave out the leading dashes.
 bool same_name(std::string_view a, std::string_view b) {
   const auto same = [](char x, char y) { return x == y || (x == '_' && y == '-') || (x == '-' && y == '_'); };
@@ -36,8 +34,8 @@ std::optional<MegatronFlag> find_megatron_flag(std::string_view flag) {
     return std::any_of(names.begin(), names.end(),
                        [name](std::string_view known) { return same_name(known, name); });
   };
-  const auto unsupported = [flag](FlagKind kind) {
-    return MegatronFlag{flag, MegatronAction::kUnsupported, kind, "", "", kOther};
+  const auto unsupported = [flag, name](FlagKind kind) {
+    return MegatronFlag{flag, MegatronAction::kUnsupported, kind, "", "", megatron_other_reason(name)};
   };
   if (known_in(megatron_other_switches())) return unsupported(FlagKind::kSwitch);
   if (known_in(megatron_other_values())) return unsupported(FlagKind::kValue);

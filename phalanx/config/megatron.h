@@ -2,8 +2,9 @@
 //
 // Purpose: what each of Megatron-LM's 838 options means here, as data. flags.cc reads it.
 // Contract: the rows hold the options people use and say what each does; every other option is known by name only and
-//   unsupported. Nothing is ignored: an option without effect is accepted only where Phalanx always does what it asks
-//   for (kAlways), or for the values that name what Phalanx does (kOnly). Names are unique over rows and name lists.
+//   unsupported. An option without effect is accepted, and said, where Phalanx always does what it asks for or where it
+//   changes speed but no number (kAlways), or for the values of which that is so (kOnly). Every refusal says what to do
+//   instead. Names are unique over rows and name lists.
 // How to support one more: change its row, or move it from the name list into a row; megatron_test.cc lists them too.
 // Source: Megatron-LM d98e8a64 (core 0.20), its argument parser.
 #pragma once
@@ -29,7 +30,7 @@ enum class MegatronAction {
   kWindow,          // "left,0": key = left + 1 tokens, the current one included; left -1 is no window
   kLayersPerChunk,  // key = layers / (pipeline size x value)
   kOnly,            // accepted without effect for the words in `value`, refused otherwise
-  kAlways,          // accepted without effect: Phalanx always does that
+  kAlways,          // accepted without effect
   kUnsupported,
 };
 
@@ -48,6 +49,9 @@ std::span<const MegatronFlag> megatron_model_flags();
 std::span<const MegatronFlag> megatron_train_flags();
 std::span<const MegatronFlag> megatron_data_flags();
 std::vector<MegatronFlag> megatron_flags();  // all of them
+
+// Of an option known by name only (without dashes): what it belongs to and what to do instead.
+std::string_view megatron_other_reason(std::string_view name);
 
 // Options known by name only, without the leading dashes.
 std::span<const std::string_view> megatron_other_switches();

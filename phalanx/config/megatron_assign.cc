@@ -19,8 +19,11 @@ std::string choose(const MegatronFlag& row, const std::string& flag, const std::
     if (theirs == word) return ours;
     known.push_back(theirs);
   }
+  const std::string near = nearest_name(word, known);
+  std::string fix = fmt::format("say {} {}", flag, near.empty() ? known.at(0) : near);
+  if (row.action == MegatronAction::kOnly) fix += ", or drop it";
   throw_usage(flag, "'" + word + "'", fmt::format("one of: {}", fmt::join(known, ", ")),
-              std::string(row.note));
+              fmt::format("{}: {}", fix, row.note));
 }
 
 // "(left, right)", with or without the brackets.
@@ -117,6 +120,10 @@ void apply_flags(ConfigTree& tree, const ParsedFlags& flags, bool has_config_fil
     if (!assignment.layers_per_chunk) continue;
     tree.set_text(assignment.key, chunks_from_layers(tree, assignment), Origin::kFlag,
                   {.where = assignment.flag, .kind = ErrorKind::kUsage});
+  }
+  if (flags.gpt2_files) {
+    // What Megatron's pretrain_gpt.py presets. Weaker than any file or recipe, whichever is read first.
+    tree.set_text("data.tokenizer_type", "GPT2BPETokenizer", Origin::kMegatron, {.where = "--vocab-file"});
   }
   const ConfigField* micro_batch = tree.find("train.micro_batch_size");
   if (megatron_run && micro_batch != nullptr && micro_batch->origin != Origin::kFlag) {

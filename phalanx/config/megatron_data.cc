@@ -6,21 +6,21 @@ namespace {
 
 using namespace megatron_rows;
 
-constexpr std::string_view kNoWandb =
-    "Phalanx writes metrics.jsonl and TensorBoard events (--tensorboard-dir) only";
-constexpr std::string_view kNoProfile = "Phalanx has no profiler window; run it under nsys or perf instead";
-constexpr std::string_view kDataFile =
-    "write the paths as data_path = [...] in the [data] table of a TOML file";
+constexpr std::string_view kNoWandb = "say --tensorboard-dir instead; metrics.jsonl holds the same numbers";
+constexpr std::string_view kNoProfile = "Phalanx has no profiler window; drop it and run under nsys or perf";
+constexpr std::string_view kFormat =
+    "checkpoints have one format of their own: a manifest and safetensors files that load in any layout";
 
 constexpr MegatronFlag kRows[] = {
     list("--data-path", "data.data_path"),
     list("--train-data-path", "data.train_data_path"),
     list("--valid-data-path", "data.valid_data_path"),
     list("--test-data-path", "data.test_data_path"),
-    no_value("--data-args-path", kDataFile),
-    no_value("--per-split-data-args-path", kDataFile),
+    value("--data-args-path", "data.data_args_path"),
+    value("--per-split-data-args-path", "data.per_split_data_args_path"),
     value("--split", "data.split"),
-    no_value("--data-cache-path", "the order of samples is built in memory when a run starts; drop it"),
+    value("--data-cache-path", "data.data_cache_path"),
+    value("--num-dataset-builder-threads", "data.num_dataset_builder_threads"),
     turns("--mock-data", "data.mock_data", "true"),
     always_value("--num-workers", "token files are memory-mapped; there are no worker processes"),
     only("--dataloader-type", "single",
@@ -30,9 +30,20 @@ constexpr MegatronFlag kRows[] = {
     turns("--reset-attention-mask", "train.reset_attention_mask", "true"),
     turns("--eod-mask-loss", "train.eod_mask_loss", "true"),
     always("--no-create-attention-mask-in-dataloader",
-           "the loader never builds a mask; attention works from document "
-           "ids"),
-    only("--mid-level-dataset-surplus", "0.005", "the surplus of blended data sets is fixed"),
+           "the loader never builds a mask; attention works from document ids"),
+    value("--mid-level-dataset-surplus", "data.mid_level_dataset_surplus"),
+    only("--data-impl", "mmap infer", "token files are always memory-mapped"),
+    turns("--fim-data", "data.fim_data", "true"),
+    value("--fim-rate", "data.fim_rate"),
+    value("--fim-spm-rate", "data.fim_spm_rate"),
+    value("--fim-split-sample", "data.fim_split_sample"),
+    value("--fim-fragment-rate", "data.fim_fragment_rate"),
+    value("--fim-no-prefix", "data.fim_no_prefix"),
+    value("--fim-prefix-token", "data.fim_prefix_token"),
+    value("--fim-middle-token", "data.fim_middle_token"),
+    value("--fim-suffix-token", "data.fim_suffix_token"),
+    value("--fim-pad-token", "data.fim_pad_token"),
+    value("--fim-eod-token", "data.fim_eod_token"),
     value("--tokenizer-type", "data.tokenizer_type"),
     value("--tokenizer-model", "data.tokenizer_model"),
     value("--vocab-file", "data.vocab_file"),
@@ -45,8 +56,9 @@ constexpr MegatronFlag kRows[] = {
     value("--save-retain-interval", "checkpoint.save_retain_interval"),
     value("--load", "checkpoint.load"),
     value("--ckpt-step", "checkpoint.load_step"),
-    no_value("--ckpt-format",
-             "there is one format: a manifest and safetensors files that load in any layout; drop it"),
+    only("--ckpt-format", "torch_dist", kFormat),
+    only("--dist-ckpt-format", "torch_dist", kFormat),
+    always("--use-dist-ckpt", kFormat),
     no_switch("--async-save", "a save is finished before the next step begins; drop it"),
     turns("--finetune", "checkpoint.finetune", "true"),
     no_value("--pretrained-checkpoint", "say --load DIR --finetune"),
@@ -73,6 +85,7 @@ constexpr MegatronFlag kRows[] = {
     only("--timing-log-level", "0", "the metrics of a step hold its time; there are no finer timers"),
     only("--timing-log-option", "minmax", "there are no per-rank timers to choose from"),
     value("--tensorboard-dir", "log.tensorboard_dir"),
+    always_value("--tensorboard-queue-size", "events are written as they come"),
     only("--tensorboard-log-interval", "1", "every step is recorded"),
     no_switch("--log-timers-to-tensorboard", "there are no timers beyond the time of a step; drop it"),
     turns("--log-memory-to-tensorboard", "log.memory", "true"),

@@ -8,6 +8,9 @@ using namespace megatron_rows;
 
 constexpr std::string_view kNoMamba = "Phalanx has no Mamba layers yet; drop it";
 
+constexpr std::string_view kNoPadding = "say --make-vocab-size-divisible-by 1";
+constexpr std::string_view kFusion = "kernels are chosen by device and shape, and fusing changes no equation";
+
 constexpr MegatronFlag kRows[] = {
     value("--num-layers", "model.num_layers"),
     value("--hidden-size", "model.hidden_size"),
@@ -29,13 +32,26 @@ constexpr MegatronFlag kRows[] = {
     choice("--normalization", "model.normalization", "LayerNorm=layer_norm RMSNorm=rms_norm",
            "Phalanx has no other norm"),
     value("--norm-epsilon", "model.norm_epsilon"),
+    always("--apply-query-key-layer-scaling",
+           "it divides scores by the layer's number and multiplies them again, to keep them in the range of "
+           "fp16; scores are fp32 or wider here"),
+    always("--use-flash-attn", "flash attention is used wherever device, dtype and dropout allow it"),
+    always("--no-bias-gelu-fusion", kFusion),
+    always("--no-bias-swiglu-fusion", kFusion),
+    always("--no-bias-dropout-fusion", kFusion),
+    always("--no-rope-fusion", kFusion),
+    always("--no-persist-layer-norm", kFusion),
+    no_switch("--fp32-residual-connection",
+              "residuals have the dtype of the run: drop it, or train in fp32 (no --bf16)"),
+    no_switch("--no-pad-vocab-size", kNoPadding),
+    no_switch("--disable-pad-vocab-size", kNoPadding),
     turns("--apply-layernorm-1p", "model.norm_1p", "true"),
     turns("--qk-layernorm", "model.qk_norm", "true"),
     turns("--swiglu", "model.activation", "swiglu"),
     turns("--squared-relu", "model.activation", "squared_relu"),
-    no_switch("--quick-geglu",
-              "the sigmoid approximation of a gated GELU is not built; --model.activation=geglu is the "
-              "exact one"),
+    no_switch(
+        "--quick-geglu",
+        "the sigmoid approximation of a gated GELU is not built: say --model.activation=geglu, the exact one"),
     turns("--disable-bias-linear", "model.bias", "false"),
     turns("--add-qkv-bias", "model.qkv_bias", "true"),
     turns("--untie-embeddings-and-output-weights", "model.tied_embeddings", "false"),
@@ -57,15 +73,18 @@ constexpr MegatronFlag kRows[] = {
     value("--vocab-size", "model.vocab_size"),
 
     choice("--recompute-granularity", "train.recompute", "full=full selective=selective",
-           "no other granularity"),
-    choice("--recompute-method", "train.recompute_method", "uniform=uniform block=block", "no other method"),
+           "nothing else can be recomputed"),
+    choice("--recompute-method", "train.recompute_method", "uniform=uniform block=block",
+           "layers are chosen in no other way"),
     value("--recompute-num-layers", "train.recompute_num_layers"),
     list("--recompute-modules", "train.recompute_modules"),
     turns("--recompute-activations", "train.recompute", "selective"),
     no_switch("--distribute-saved-activations",
-              "saved inputs are split over tensor ranks by --sequence-parallel instead"),
+              "say --sequence-parallel instead, which splits saved inputs over tensor ranks"),
 
     // Older spellings that scripts still carry.
+    value("--layernorm-epsilon", "model.norm_epsilon"),
+    always("--no-query-key-layer-scaling", "scores are not scaled by the layer's number"),
     turns("--use-rotary-position-embeddings", "model.position_embedding", "rope"),
     turns("--openai-gelu", "model.activation", "gelu_tanh"),
     no_switch("--no-position-embedding", "say --position-embedding-type rope or none"),

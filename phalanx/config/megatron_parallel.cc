@@ -7,11 +7,10 @@ namespace {
 using namespace megatron_rows;
 
 constexpr std::string_view kNoExperts = "Phalanx has no expert layers yet; drop it";
-constexpr std::string_view kNoOverlap = "Phalanx has no switch for overlapping this communication; drop it";
+constexpr std::string_view kOverlap = "it changes when data travels between ranks, never a number";
 constexpr std::string_view kStages = "write the stage boundaries as | in --model.pattern, e.g. \"*-*-|*-*-\"";
 constexpr std::string_view kZero =
-    "sharding over data-parallel ranks is --parallel.zero_stage=0..3 (0 none, 1 "
-    "optimizer, 2 also gradients, 3 also parameters)";
+    "say --parallel.zero_stage=0..3 instead (0 shards nothing over data-parallel ranks, 1 the optimizer, 2 also gradients, 3 also parameters)";
 
 constexpr MegatronFlag kRows[] = {
     value("--tensor-model-parallel-size", "parallel.tensor"),
@@ -30,21 +29,25 @@ constexpr MegatronFlag kRows[] = {
     no_switch("--account-for-embedding-in-pipeline-split", kStages),
     no_switch("--account-for-loss-in-pipeline-split", kStages),
     turns("--use-distributed-optimizer", "parallel.zero_stage", "1"),
-    no_switch("--overlap-grad-reduce", kNoOverlap),
-    no_switch("--overlap-param-gather", kNoOverlap),
-    no_switch("--tp-comm-overlap", kNoOverlap),
-    no_switch("--no-overlap-p2p-communication", kNoOverlap),
-    no_value("--ddp-bucket-size", "the size of gradient buckets cannot be set; drop it"),
+    always("--overlap-grad-reduce", kOverlap),
+    always("--overlap-param-gather", kOverlap),
+    always("--tp-comm-overlap", kOverlap),
+    always("--no-overlap-p2p-communication", kOverlap),
+    always("--overlap-param-gather-with-optimizer-step", kOverlap),
+    always_value("--ddp-bucket-size", kOverlap),
+    always_value("--ddp-num-buckets", kOverlap),
     only("--num-distributed-optimizer-instances", "1",
          "the optimizer is sharded over all data-parallel ranks"),
     no_switch("--use-megatron-fsdp", kZero),
     no_value("--data-parallel-sharding-strategy", kZero),
     no_switch("--use-torch-fsdp2", kZero),
-    only("--distributed-backend", "nccl",
+    only("--distributed-backend", "nccl gloo",
          "GPUs of several processes talk through NCCL; threads of a process and CPU ranks use transports of "
          "their own, "
          "chosen by how the run is launched"),
-    no_value("--distributed-timeout-minutes", "deadlines of collectives cannot be set; drop it"),
+    always_value("--distributed-timeout-minutes",
+                 "the deadline of a collective is fixed, and changes no number"),
+    always_value("--local-rank", "ranks are numbered by how the run is launched"),
     turns("--use-tp-pp-dp-mapping", "parallel.order", "tp-cp-pp-dp"),
 
     // Experts: known to everybody, not here yet.
@@ -63,6 +66,10 @@ constexpr MegatronFlag kRows[] = {
     no_switch("--moe-permute-fusion", kNoExperts),
 
     // Older spellings that scripts still carry.
+    only("--DDP-impl", "local torch", "gradients are summed by Phalanx's own data parallelism"),
+    always("--no-async-tensor-model-parallel-allreduce", kOverlap),
+    always("--no-contiguous-buffers-in-local-ddp", kOverlap),
+    always("--no-scatter-gather-tensors-in-pipeline", kOverlap),
     no_value("--model-parallel-size", "say --tensor-model-parallel-size"),
     no_switch("--grad-reduce-in-bf16", "gradients are summed in fp32; drop it"),
 };

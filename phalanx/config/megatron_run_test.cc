@@ -110,7 +110,6 @@ TEST(MegatronFlags, SayingOneThingTwoWaysOrTwoThings) {
             "one value for model.activation. Fix: keep one of the two flags");
   EXPECT_THAT(refused({"--bf16", "--dtype=fp32"}),
               HasSubstr("train.dtype set by --bf16 (bf16) and by --dtype (fp32)"));
-  EXPECT_THAT(refused({"--seed=1", "--seed", "1"}), HasSubstr("--seed: got the flag twice"));
   EXPECT_THAT(
       refused({"--num-layers-per-virtual-pipeline-stage=2", "--num-virtual-stages-per-pipeline-rank=2"}),
       HasSubstr("parallel.chunks set by"));
@@ -142,13 +141,15 @@ TEST(MegatronFlags, LayersAChunkMustFit) {
 }
 
 TEST(MegatronFlags, WrongValuesNameFlagAndChoice) {
-  EXPECT_EQ(refused({"--optimizer", "sgd"}),
-            "--optimizer: got 'sgd'; needed one of: adam. Fix: Phalanx has AdamW "
-            "only, which Megatron calls adam");
-  EXPECT_EQ(refused({"--transformer-impl", "transformer_engine"}),
-            "--transformer-impl: got 'transformer_engine'; needed one of: local. Fix: every layer is "
-            "Phalanx's own; "
-            "Transformer Engine is not used");
+  EXPECT_EQ(
+      refused({"--optimizer", "sgd"}),
+      "--optimizer: got 'sgd'; needed one of: adam. Fix: say --optimizer adam: Phalanx has AdamW only, which Megatron "
+      "calls adam");
+  EXPECT_EQ(
+      refused({"--transformer-impl", "transformer_engine"}),
+      "--transformer-impl: got 'transformer_engine'; needed one of: local. Fix: say --transformer-impl local, or drop "
+      "it: every layer is Phalanx's own; Transformer Engine is not used");
+  EXPECT_THAT(refused({"--lr-decay-style", "cosin"}), HasSubstr("Fix: say --lr-decay-style cosine: "));
   EXPECT_EQ(refused({"--window-size", "128,128"}),
             "--window-size: got '128,128'; needed LEFT,0: tokens to the left (-1: all) and none to the "
             "right. Fix: a "
@@ -162,16 +163,62 @@ TEST(MegatronFlags, WrongValuesNameFlagAndChoice) {
 
 TEST(MegatronFlags, AllUnsupportedOnesAreReportedAtOnce) {
   EXPECT_EQ(
-      refused(
-          {"--num-experts", "8", "--lr=1", "--dsa-indexer-topk", "4", "--profile-ranks", "0", "1", "--sft"}),
-      "--num-experts --dsa-indexer-topk --profile-ranks --sft: got 4 Megatron flags that Phalanx does not "
-      "support; needed supported flags. Fix: --num-experts: Phalanx has no expert layers yet; drop it; "
-      "--dsa-indexer-topk: a Megatron option that Phalanx does not support; --profile-ranks: a Megatron "
-      "option "
-      "that Phalanx does not support; --sft: a Megatron option that Phalanx does not support");
-  EXPECT_EQ(refused({"--fp8-margin=1"}),
-            "--fp8-margin: got a Megatron flag that Phalanx does not support; needed supported flags. Fix: "
-            "--fp8-margin: a Megatron option that Phalanx does not support");
+      refused({"--num-experts", "8", "--lr=1", "--dsa-indexer-topk", "4", "--profile-ranks", "0", "1",
+               "--sft", "--sft"}),
+      "--num-experts --dsa-indexer-topk --profile-ranks --sft: got 4 Megatron flags that Phalanx does not support; needed "
+      "supported flags. Fix: --num-experts: Phalanx has no expert layers yet; drop it; --dsa-indexer-topk: Phalanx has no "
+      "such attention; drop it, what there is stands in --help under [model]; --profile-ranks: Phalanx does not record "
+      "that; drop it, metrics.jsonl holds what is recorded; --sft: Phalanx reads plain pre-training data only; drop it");
+  EXPECT_EQ(
+      refused({"--fp8-margin=1"}),
+      "--fp8-margin: got a Megatron flag that Phalanx does not support; needed supported flags. Fix: --fp8-margin: "
+      "Phalanx has no 4-bit or 8-bit precision; drop it and say --bf16");
+}
+
+TEST(MegatronFlags, TheLastOfARepeatedFlagCountsAndIsSaid) {
+  FullRun run;
+  const ParsedFlags flags = parse_flags(
+      split_words(
+          "--train-iters 500 --bf16 --seed 1 --manual-gc --num-workers 2 --data-path a b --train_iters=7 "
+          "--seed 2 --bf16 --num-workers 4 --manual-gc --seed 3 --data-path c d --micro-batch-size 1"),
+      run.tree, kRules);
+  EXPECT_THAT(
+      flags.notes,
+      ElementsAre(
+          "--num-workers 4 has no effect: token files are memory-mapped; there are no worker processes",
+          "--manual-gc has no effect: there is no garbage collector", "--bf16 was given twice; bf16 counts",
+          "--data-path was given twice; c d counts", "--manual-gc was given twice; once is enough",
+          "--num-workers was given twice; once is enough", "--seed was given 3 times; 3 counts",
+          "--train-iters was given twice; 7 counts"));
+  apply_flags(run.tree, flags, false);
+  EXPECT_EQ(run.tree.text("train.train_iters"), "7");
+  EXPECT_EQ(run.tree.text("train.seed"), "3");
+  EXPECT_EQ(run.tree.text("data.data_path"), "c,d");
+  // Two names of one thing still contradict each other.
+  EXPECT_THAT(refused({"--seed=1", "--train.seed=2"}),
+              HasSubstr("train.seed set by --seed (1) and by --train.seed (2)"));
+}
+
+TEST(MegatronFlags, VocabularyAndMergesMeanAGpt2Tokenizer) {
+  const auto type = [](const std::string& line, const std::string& toml, bool file_first) {
+    FullRun run;
+    const ParsedFlags flags = parse_flags(split_words(line + " --micro-batch-size 1"), run.tree, kRules);
+    if (file_first) apply_toml(run.tree, toml, "run.toml", Origin::kFile);
+    apply_flags(run.tree, flags, !toml.empty());
+    if (!file_first) apply_toml(run.tree, toml, "run.toml", Origin::kFile);
+    return run.tree.text("data.tokenizer_type") +
+           (flags.notes.empty() ? "" : " " + flags.notes.at(0).substr(0, 12));
+  };
+  EXPECT_EQ(type("--vocab-file v --merge-file m", "", true), "GPT2BPETokenizer --vocab-file");
+  EXPECT_EQ(type("--vocab_file v --merge-file m", "", true), "GPT2BPETokenizer --vocab-file");
+  EXPECT_EQ(type("--vocab-file v --merge-file m --tokenizer-type T", "", true), "T");
+  EXPECT_EQ(type("--vocab-file v --merge-file m --data.tokenizer_type=T", "", true), "T");
+  EXPECT_EQ(type("--vocab-file v", "", true), "");
+  EXPECT_EQ(type("--merge-file v", "", true), "");
+  for (const bool file_first : {true, false}) {
+    EXPECT_EQ(type("--vocab-file v --merge-file m", "[data]\ntokenizer_type = \"F\"\n", file_first),
+              "F --vocab-file");
+  }
 }
 
 // The flags of Megatron's own GPT-3 and Llama-3 example scripts, less what the error of a first try says to drop.
@@ -211,6 +258,7 @@ TEST(MegatronFlags, ExampleScriptsParse) {
   FullRun gpt;
   apply_flags(gpt.tree, parse_flags(split_words(kGptScript), gpt.tree, kRules), false);
   EXPECT_EQ(gpt.tree.text("parallel.pipeline"), "16");
+  EXPECT_EQ(gpt.tree.text("data.tokenizer_type"), "GPT2BPETokenizer");
   EXPECT_EQ(gpt.tree.text("model.hidden_dropout"), "0.1");
   EXPECT_EQ(gpt.tree.text("train.rampup_batch_size"), "16,16,5859375");
 

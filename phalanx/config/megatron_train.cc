@@ -6,9 +6,12 @@ namespace {
 
 using namespace megatron_rows;
 
-constexpr std::string_view kNoFp8 = "Phalanx has no 8-bit precision; --bf16 is the smallest";
+constexpr std::string_view kNoFp8 = "Phalanx has no 8-bit precision: say --bf16 and drop it";
 constexpr std::string_view kResumedSchedule =
     "a resumed run follows the schedule of its own configuration; give the values you want and drop it";
+
+constexpr std::string_view kConstantDecay =
+    "the weight decay is the same in every step: say --weight-decay VALUE";
 
 constexpr MegatronFlag kRows[] = {
     value("--micro-batch-size", "train.micro_batch_size"),
@@ -22,12 +25,16 @@ constexpr MegatronFlag kRows[] = {
     always("--exit-signal-handler", "SIGTERM and SIGINT always save and leave"),
     always("--manual-gc", "there is no garbage collector"),
     always("--calculate-per-token-loss", "the loss is always the mean over all unmasked tokens of the step"),
-    no_switch("--no-gradient-accumulation-fusion",
-              "kernels are chosen by device and shape, not by flags; drop it"),
+    always_value("--manual-gc-interval", "there is no garbage collector"),
+    always("--no-manual-gc-eval", "there is no garbage collector"),
+    always("--disable-manual-gc-eval", "there is no garbage collector"),
+    always("--no-gradient-accumulation-fusion",
+           "kernels are chosen by device and shape, and fusing changes no equation"),
     always("--no-masked-softmax-fusion", "there is no separate masked-softmax kernel to fuse"),
     always("--cross-entropy-loss-fusion",
            "output projection and cross-entropy are always one fused operation"),
     turns("--deterministic-mode", "runtime.deterministic", "true"),
+    turns("--check-for-nan-in-loss-and-grad", "train.check_for_nan", "true"),
     turns("--no-check-for-nan-in-loss-and-grad", "train.check_for_nan", "false"),
     list("--iterations-to-skip", "train.iterations_to_skip"),
 
@@ -37,7 +44,7 @@ constexpr MegatronFlag kRows[] = {
     value("--min-lr", "optim.min_lr"),
     choice("--lr-decay-style", "optim.lr_decay_style",
            "constant=constant linear=linear cosine=cosine inverse-square-root=inverse_square_root WSD=wsd",
-           "no other schedule"),
+           "Phalanx has no other schedule"),
     value("--lr-decay-iters", "optim.lr_decay_iters"),
     value("--lr-decay-samples", "optim.lr_decay_samples"),
     value("--lr-warmup-iters", "optim.lr_warmup_iters"),
@@ -45,10 +52,14 @@ constexpr MegatronFlag kRows[] = {
     value("--lr-warmup-fraction", "optim.lr_warmup_fraction"),
     value("--lr-warmup-init", "optim.lr_warmup_init"),
     choice("--lr-wsd-decay-style", "optim.lr_wsd_decay_style",
-           "exponential=exponential linear=linear cosine=cosine minus_sqrt=minus_sqrt", "no other tail"),
+           "exponential=exponential linear=linear cosine=cosine minus_sqrt=minus_sqrt",
+           "Phalanx has no other shape"),
     value("--lr-wsd-decay-iters", "optim.lr_wsd_decay_iters"),
     value("--lr-wsd-decay-samples", "optim.lr_wsd_decay_samples"),
     value("--weight-decay", "optim.weight_decay"),
+    only("--weight-decay-incr-style", "constant", "the weight decay is the same in every step"),
+    no_value("--start-weight-decay", kConstantDecay),
+    no_value("--end-weight-decay", kConstantDecay),
     value("--clip-grad", "optim.clip_grad"),
     value("--adam-beta1", "optim.beta1"),
     value("--adam-beta2", "optim.beta2"),

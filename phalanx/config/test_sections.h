@@ -104,9 +104,13 @@ class FullRun {
         {"lr", "min_lr", "lr_warmup_fraction", "lr_warmup_init", "weight_decay", "clip_grad", "beta1",
          "beta2", "epsilon", "loss_scale", "initial_loss_scale", "min_loss_scale"},
         {}, {"optimizer", "lr_decay_style", "lr_wsd_decay_style"}, {}, {});
-    add("data", {}, {}, {"mock_data"},
-        {"split", "tokenizer_type", "tokenizer_model", "vocab_file", "merge_file"}, {},
-        {"data_path", "train_data_path", "valid_data_path", "test_data_path"});
+    add("data", {"num_dataset_builder_threads"},
+        {"mid_level_dataset_surplus", "fim_rate", "fim_spm_rate", "fim_fragment_rate"},
+        {"mock_data", "fim_data"},
+        {"split", "tokenizer_type", "tokenizer_model", "vocab_file", "merge_file", "data_args_path",
+         "per_split_data_args_path", "data_cache_path", "fim_split_sample", "fim_no_prefix",
+         "fim_prefix_token", "fim_middle_token", "fim_suffix_token", "fim_pad_token", "fim_eod_token"},
+        {}, {"data_path", "train_data_path", "valid_data_path", "test_data_path"});
     add("checkpoint", {"save_interval", "load_step", "save_retain_interval"}, {},
         {"save_optim", "load_optim", "finetune"}, {"save", "load"}, {}, {});
     add("log", {"interval"}, {}, {"params_norm", "memory"}, {"tensorboard_dir"}, {}, {});

@@ -1,14 +1,39 @@
 #include "phalanx/data/gpt_dataset.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include <fmt/format.h>
 
 #include "phalanx/base/error.h"
+#include "phalanx/shard/checksum.h"
 
 namespace phalanx {
 namespace {
+
+constexpr const char* kCacheKind = "gpt";
+
+// Whatever enters the indices; the first line changes when their meaning does.
+std::string key_of(std::span<const int32_t> lengths, const SequenceRange& range, const GptIndexOptions& o) {
+  return fmt::format(
+      "gpt index 1\nsequences {} to {}\nlengths {:016x}\nnum_samples {}\nseq_length {}\nextra_tokens {}\n"
+      "seed {}\ndrop_last_partial {}\n",
+      range.begin, range.end, checksum_of(std::as_bytes(lengths)),
+      o.num_samples ? std::to_string(*o.num_samples) : "one epoch", o.seq_length, o.extra_tokens, o.seed,
+      o.drop_last_partial);
+}
+
+GptIndex index_of_parts(const IndexCache::Parts& parts) {
+  PHALANX_CHECK(parts.size() == 4, "epochs and three indices");
+  const auto epochs = index_part_as<int64_t>(parts[0]);
+  GptIndex index{.num_epochs = epochs[0], .separate_final_epoch = epochs[1] != 0};
+  index.documents = index_part_as<int32_t>(parts[1]);
+  index.samples = index_part_as<SampleRow>(parts[2]);
+  index.shuffle = index_part_as<uint32_t>(parts[3]);
+  PHALANX_CHECK(index.samples.size() == index.shuffle.size() + 1, "a row more than samples");
+  return index;
+}
 
 GptIndex index_of(const IndexedDataset& tokens, const GptDatasetOptions& o) {
   const SequenceRange range = o.sequences;
@@ -23,12 +48,25 @@ GptIndex index_of(const IndexedDataset& tokens, const GptDatasetOptions& o) {
   std::vector<int32_t> lengths;
   lengths.reserve(static_cast<size_t>(range.end - range.begin));
   for (int64_t i = range.begin; i < range.end; ++i) lengths.push_back(static_cast<int32_t>(tokens.length(i)));
-  return build_gpt_index(lengths, static_cast<int32_t>(range.begin),
-                         {.num_samples = o.num_samples,
-                          .seq_length = o.seq_length,
-                          .seed = o.seed,
-                          .drop_last_partial = o.drop_last_partial},
-                         fmt::format("{}, sequences {} to {}", tokens.prefix(), range.begin, range.end));
+  const GptIndexOptions options{.num_samples = o.num_samples,
+                                .seq_length = o.seq_length,
+                                .seed = o.seed,
+                                .drop_last_partial = o.drop_last_partial,
+                                .threads = o.threads};
+  const bool cached = o.cache != nullptr && o.cache->active();
+  const std::string key = cached ? key_of(lengths, range, options) : "";
+  if (cached) {
+    const auto parts = o.cache->find(kCacheKind, key);
+    if (parts) return index_of_parts(*parts);
+  }
+  const std::string where = fmt::format("{}, sequences {} to {}", tokens.prefix(), range.begin, range.end);
+  const GptIndex index = build_gpt_index(lengths, static_cast<int32_t>(range.begin), options, where);
+  if (!cached) return index;
+  const std::array<int64_t, 2> epochs = {index.num_epochs, index.separate_final_epoch ? 1 : 0};
+  const auto kept = o.cache->keep(kCacheKind, key,
+                                  {std::as_bytes(std::span(epochs)), std::as_bytes(index.documents.span()),
+                                   std::as_bytes(index.samples.span()), std::as_bytes(index.shuffle.span())});
+  return kept ? index_of_parts(*kept) : index;
 }
 
 }  // namespace
@@ -55,14 +93,18 @@ void GptDataset::read(int64_t sample, std::span<int64_t> tokens, std::span<uint8
   PHALANX_CHECK(static_cast<int64_t>(tokens.size()) == options_.seq_length + 1, "S + 1 tokens");
   PHALANX_CHECK(static_cast<int64_t>(label_mask.size()) == options_.seq_length, "S label masks");
   if (starts != nullptr) starts->clear();
-  const auto row = static_cast<size_t>(index_.shuffle[static_cast<size_t>(sample)]);
-  const SampleIndex& s = index_.samples;
+  const size_t row = index_.shuffle[static_cast<size_t>(sample)];
+  PHALANX_CHECK(row + 1 < index_.samples.size(), "a row of the sample index");
+  const SampleRow first = index_.samples[row];
+  const SampleRow last = index_.samples[row + 1];
+  PHALANX_CHECK(last.position < index_.documents.size(), "a place in the document index");
   size_t filled = 0;
-  for (int64_t at = s.positions[row]; at <= s.positions[row + 1]; ++at) {
-    const int64_t sequence = index_.documents[static_cast<size_t>(at)];
-    const int64_t begin = at == s.positions[row] ? std::max(s.offsets[row], 0) : 0;
-    const int64_t end = at == s.positions[row + 1] ? s.offsets[row + 1] + 1 : tokens_->length(sequence);
+  for (size_t at = first.position; at <= last.position; ++at) {
+    const int64_t sequence = index_.documents[at];
+    const int64_t begin = at == first.position ? std::max(first.offset, 0) : 0;
+    const int64_t end = at == last.position ? last.offset + 1 : tokens_->length(sequence);
     if (begin >= end) continue;
+    PHALANX_CHECK(end - begin <= static_cast<int64_t>(tokens.size() - filled), "at most S + 1 tokens");
     const std::span<int64_t> piece = tokens.subspan(filled, static_cast<size_t>(end - begin));
     tokens_->read(sequence, begin, piece);
     check_vocabulary(sequence, begin, piece);

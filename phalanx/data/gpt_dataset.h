@@ -3,7 +3,8 @@
 // Purpose: samples of S + 1 tokens from a .bin/.idx pair in Megatron's training order.
 // Contract: read(k) is a pure function of k, so a resume needs the number of consumed samples and nothing else.
 //   Thread-safe. A token id outside the vocabulary is Error(kBadInput) naming file, sequence and token. A sample that
-//   the data cannot fill (only without drop_last_partial) is padded with id 0 whose labels are masked.
+//   the data cannot fill (only without drop_last_partial) is padded with id 0 whose labels are masked. The indices come
+//   from the cache when it has them; its key holds all they depend on, the lengths of the sequences by a fingerprint.
 // Units: tokens; sample indices from 0.
 // Source: Megatron's GPTDataset with the extra token (labels are the tokens shifted by one).
 #pragma once
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "phalanx/data/gpt_index.h"
+#include "phalanx/data/index_cache.h"
 #include "phalanx/data/indexed_dataset.h"
 #include "phalanx/data/split.h"
 
@@ -27,13 +29,15 @@ struct GptDatasetOptions {
   int64_t seed = 1234;
   bool drop_last_partial = true;
   int64_t vocab_size = 0;  // 0: any id
+  int threads = 1;         // that build the indices
+  std::shared_ptr<const IndexCache> cache = nullptr;
 };
 
 class GptDataset {
  public:
   GptDataset(std::shared_ptr<const IndexedDataset> tokens, const GptDatasetOptions& options);
 
-  int64_t num_samples() const { return static_cast<int64_t>(index_.shuffle.size()); }
+  int64_t num_samples() const { return index_.num_samples(); }
   int64_t seq_length() const { return options_.seq_length; }
   const GptIndex& index() const { return index_; }
 

@@ -1,11 +1,14 @@
 #include "phalanx/data/indexed_writer.h"
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 
 #include <fmt/format.h>
 
 #include "phalanx/base/error.h"
+#include "phalanx/data/byte_stream.h"
 
 namespace phalanx {
 namespace {
@@ -26,7 +29,62 @@ void narrow(std::span<const T> tokens, std::byte* out) {
   }
 }
 
+template <typename T>
+void check_ids(std::span<const T> ids, TokenDtype dtype, const std::string& where) {
+  // Without a way out of the loop it runs many ids at a time.
+  T low = 0;
+  T high = 0;
+  for (const T id : ids) {
+    low = std::min(low, id);
+    high = std::max(high, id);
+  }
+  if (static_cast<int64_t>(low) >= smallest_token(dtype) &&
+      static_cast<int64_t>(high) <= largest_token(dtype))
+    return;
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = where,
+       .got = fmt::format("token id {}", static_cast<int64_t>(low) < smallest_token(dtype) ? low : high),
+       .needed = fmt::format("{} to {} for {}", smallest_token(dtype), largest_token(dtype),
+                             token_dtype_name(dtype)),
+       .fix = "write a wider dtype or use the tokenizer of this vocabulary"});
+}
+
 }  // namespace
+
+template <typename T>
+void pack_tokens(std::span<const T> ids, TokenDtype dtype, const std::string& where,
+                 std::vector<std::byte>& out) {
+  check_ids(ids, dtype, where);
+  const size_t begin = out.size();
+  out.resize(begin + ids.size() * static_cast<size_t>(token_dtype_size(dtype)));
+  // The low bytes of a two's complement number are the same, signed or not.
+  switch (token_dtype_size(dtype)) {
+    case 1:
+      return narrow<uint8_t>(ids, out.data() + begin);
+    case 2:
+      return narrow<uint16_t>(ids, out.data() + begin);
+    case 4:
+      return narrow<uint32_t>(ids, out.data() + begin);
+    default:
+      return narrow<uint64_t>(ids, out.data() + begin);
+  }
+}
+
+template void pack_tokens(std::span<const int32_t>, TokenDtype, const std::string&, std::vector<std::byte>&);
+template void pack_tokens(std::span<const int64_t>, TokenDtype, const std::string&, std::vector<std::byte>&);
+
+void remove_index(const std::string& prefix) {
+  const std::string path = prefix + ".idx";
+  std::error_code error;
+  std::filesystem::remove(path, error);
+  if (error) {
+    throw Error(ErrorKind::kIo, {.where = path,
+                                 .got = "remove failed: " + error.message(),
+                                 .needed = "to replace it",
+                                 .fix = "check the permissions of its folder"});
+  }
+}
 
 IndexedDatasetWriter::IndexedDatasetWriter(const std::string& prefix, TokenDtype dtype)
     : prefix_(dataset_prefix(prefix)), dtype_(dtype), bin_(prefix_ + ".bin") {
@@ -41,6 +99,7 @@ void IndexedDatasetWriter::put(std::span<const std::byte> bytes) {
 
 void IndexedDatasetWriter::flush() {
   bin_.write(buffer_.data(), buffer_.size());
+  bin_sum_.update(std::as_bytes(std::span(buffer_)));
   buffer_.clear();
 }
 
@@ -52,33 +111,11 @@ void IndexedDatasetWriter::add(std::span<const T> tokens) {
                                        .needed = "at most 2147483647",
                                        .fix = "cut the document into several"});
   }
-  for (const T token : tokens) {
-    const auto value = static_cast<int64_t>(token);
-    if (value >= smallest_token(dtype_) && value <= largest_token(dtype_)) continue;
-    throw Error(ErrorKind::kBadInput, {.where = fmt::format("{}: sequence {}", prefix_, lengths_.size()),
-                                       .got = fmt::format("token id {}", value),
-                                       .needed = fmt::format("{} to {} for {}", smallest_token(dtype_),
-                                                             largest_token(dtype_), token_dtype_name(dtype_)),
-                                       .fix = "write a wider dtype or use the tokenizer of this vocabulary"});
-  }
-  scratch_.resize(tokens.size() * static_cast<size_t>(token_dtype_size(dtype_)));
-  switch (
-      token_dtype_size(dtype_)) {  // the low bytes of a two's complement number are the same, signed or not
-    case 1:
-      narrow<uint8_t>(tokens, scratch_.data());
-      break;
-    case 2:
-      narrow<uint16_t>(tokens, scratch_.data());
-      break;
-    case 4:
-      narrow<uint32_t>(tokens, scratch_.data());
-      break;
-    default:
-      narrow<uint64_t>(tokens, scratch_.data());
-      break;
-  }
+  scratch_.clear();
+  pack_tokens(tokens, dtype_, fmt::format("{}: sequence {}", prefix_, lengths_.size()), scratch_);
   put(scratch_);
   lengths_.push_back(static_cast<int32_t>(tokens.size()));
+  num_tokens_ += static_cast<int64_t>(tokens.size());
 }
 
 void IndexedDatasetWriter::add_sequence(std::span<const int32_t> tokens) {
@@ -92,6 +129,15 @@ void IndexedDatasetWriter::end_document() {
   documents_.push_back(num_sequences());
 }
 
+void IndexedDatasetWriter::add_packed(const PackedDocuments& documents) {
+  PHALANX_CHECK(documents_.back() == num_sequences(), "end_document() before add_packed()");
+  put(documents.tokens);
+  lengths_.insert(lengths_.end(), documents.lengths.begin(), documents.lengths.end());
+  for (const int32_t sequences : documents.documents) documents_.push_back(documents_.back() + sequences);
+  num_tokens_ += static_cast<int64_t>(documents.tokens.size()) / token_dtype_size(dtype_);
+  PHALANX_CHECK(documents_.back() == num_sequences(), "documents that hold all sequences");
+}
+
 void IndexedDatasetWriter::append(const IndexedDataset& other) {
   PHALANX_CHECK(documents_.back() == num_sequences(), "end_document() before append()");
   if (other.dtype() != dtype_) {
@@ -101,22 +147,25 @@ void IndexedDatasetWriter::append(const IndexedDataset& other) {
                  .needed = fmt::format("{}, as in {}", token_dtype_name(dtype_), prefix_),
                  .fix = "merge data sets of one dtype; tokenize again with the same vocabulary"});
   }
+  // Read, not mapped: the pages of a large file would stay in memory until its end.
+  const auto bin = open_raw_stream(other.prefix() + ".bin");
+  std::vector<std::byte> chunk(kBufferSize);
+  while (const size_t n = bin->read(reinterpret_cast<char*>(chunk.data()), chunk.size()))
+    put(std::span(chunk).first(n));
   const int64_t shift = num_sequences();
-  for (int64_t i = 0; i < other.num_sequences(); ++i) {
-    put(other.sequence_bytes(i));
+  for (int64_t i = 0; i < other.num_sequences(); ++i)
     lengths_.push_back(static_cast<int32_t>(other.length(i)));
-  }
   for (int64_t d = 1; d <= other.num_documents(); ++d) documents_.push_back(shift + other.document_begin(d));
+  num_tokens_ += other.num_tokens();
 }
 
-void IndexedDatasetWriter::commit() {
-  PHALANX_CHECK(documents_.back() == num_sequences(), "end_document() after the last sequence");
-  flush();
-  AtomicFile idx(prefix_ + ".idx");
+uint64_t IndexedDatasetWriter::write_index(AtomicFile& idx) const {
+  Checksum sum;
   std::string bytes("MMIDIDX\0\0", 9);
   const auto spill = [&](size_t limit) {
     if (bytes.size() < limit) return;
     idx.write(bytes.data(), bytes.size());
+    sum.update(std::as_bytes(std::span(bytes)));
     bytes.clear();
   };
   append_value(bytes, uint64_t{1});
@@ -138,8 +187,18 @@ void IndexedDatasetWriter::commit() {
     spill(kBufferSize);
   }
   spill(1);
+  return sum.digest();
+}
+
+PairChecksums IndexedDatasetWriter::commit() {
+  PHALANX_CHECK(documents_.back() == num_sequences(), "end_document() after the last sequence");
+  flush();
+  AtomicFile idx(prefix_ + ".idx");
+  const uint64_t idx_sum = write_index(idx);
+  remove_index(prefix_);
   bin_.commit();
   idx.commit();
+  return {.bin = bin_sum_.digest(), .idx = idx_sum};
 }
 
 }  // namespace phalanx

@@ -98,10 +98,35 @@ TEST(DataConfig, FieldsHaveNamesAndOneLineHelp) {
   HelpReader reader;
   DataConfig config;
   config.visit_fields(reader);
-  EXPECT_EQ(reader.names,
-            (std::vector<std::string>{"data_path", "train_data_path", "valid_data_path", "test_data_path",
-                                      "split", "tokenizer_type", "tokenizer_model", "vocab_file",
-                                      "merge_file", "eod_token", "mock_data", "mock_mask_fraction"}));
+  EXPECT_EQ(reader.names, (std::vector<std::string>{"data_path",
+                                                    "train_data_path",
+                                                    "valid_data_path",
+                                                    "test_data_path",
+                                                    "data_args_path",
+                                                    "per_split_data_args_path",
+                                                    "data_cache_path",
+                                                    "num_dataset_builder_threads",
+                                                    "mid_level_dataset_surplus",
+                                                    "split",
+                                                    "tokenizer_type",
+                                                    "tokenizer_model",
+                                                    "vocab_file",
+                                                    "merge_file",
+                                                    "eod_token",
+                                                    "mock_data",
+                                                    "mock_mask_fraction",
+                                                    "fim_data",
+                                                    "fim_rate",
+                                                    "fim_spm_rate",
+                                                    "fim_split_sample",
+                                                    "fim_fragment_rate",
+                                                    "fim_no_prefix",
+                                                    "fim_prefix_token",
+                                                    "fim_middle_token",
+                                                    "fim_suffix_token",
+                                                    "fim_pad_token",
+                                                    "fim_eod_token",
+                                                    "prefetch_steps"}));
   EXPECT_EQ(config.split, "969,30,1");
 }
 

@@ -11,8 +11,14 @@
 namespace phalanx {
 namespace {
 
+// Through pinned memory on its way to a GPU, so that the copy runs beside the computation.
+Tensor to_device(const Tensor& values, const Model& model) {
+  if (model.device().is_cpu()) return values;
+  return values.pin_memory().to(model.device(), /*non_blocking=*/true);
+}
+
 Tensor column(const std::vector<int64_t>& values, const Model& model) {
-  return at::tensor(values, at::TensorOptions(at::kLong)).to(model.device());
+  return to_device(at::tensor(values, at::TensorOptions(at::kLong)), model);
 }
 
 // In fp64 on the host side of the sum: rows in order, so micro-batching does not change the digits that matter.
@@ -52,7 +58,7 @@ Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& c
   batch.position = column(host.position, model);
   if (!host.document.empty()) batch.document = column(host.document, model);
   if (weight != 0) {
-    const Tensor mask = at::tensor(host.label_mask, at::TensorOptions(at::kByte)).to(model.device());
+    const Tensor mask = to_device(at::tensor(host.label_mask, at::TensorOptions(at::kByte)), model);
     batch.loss_weight = mask.to(accumulator_of(model.dtype())) * weight;
   }
   return batch;

@@ -4,28 +4,31 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "phalanx/base/error.h"
+#include "phalanx/base/log.h"
 
 namespace phalanx {
 namespace {
 
-void check_tokens(const ModelConfig& config, std::span<const int64_t> tokens) {
-  for (const int64_t token : tokens) {
-    if (token < 0 || token >= config.vocab_size) {
-      throw Error(ErrorKind::kBadInput, {.where = "tokens",
-                                         .got = "id " + std::to_string(token),
-                                         .needed = "ids from 0 to " + std::to_string(config.vocab_size - 1),
-                                         .fix = "use the tokenizer that the model was trained with"});
+[[noreturn]] void throw_not_finite(const std::string& where, const std::string& got, int64_t position) {
+  throw Error(
+      ErrorKind::kNumeric,
+      {.where = where + ", position " + std::to_string(position),
+       .got = got,
+       .needed = "finite numbers",
+       .fix = "phalanx checkpoint verify PATH says which weights are not finite; if none are, use a wider "
+              "--dtype"});
+}
+
+// Minus infinity is a probability of 0; anything else that is not finite has no meaning.
+void check_logits(std::span<const float> logits, int64_t position) {
+  for (const float x : logits) {
+    if (std::isnan(x) || x == std::numeric_limits<float>::infinity()) {
+      throw_not_finite("generate", std::isnan(x) ? "a logit that is NaN" : "an infinite logit", position);
     }
-  }
-  const std::optional<int64_t> limit = position_limit(config);
-  if (limit && static_cast<int64_t>(tokens.size()) > *limit) {
-    throw Error(ErrorKind::kBadInput,
-                {.where = "tokens",
-                 .got = std::to_string(tokens.size()) + " of them",
-                 .needed = "at most " + std::to_string(*limit) + ", the model's positions",
-                 .fix = "shorten the text"});
   }
 }
 
@@ -44,6 +47,38 @@ Batch rows_of(std::span<const int64_t> tokens, int64_t first, int64_t seq_length
 
 }  // namespace
 
+bool GenerateOptions::ends(int64_t token) const {
+  return std::find(end_tokens.begin(), end_tokens.end(), token) != end_tokens.end();
+}
+
+void check_tokens(const ModelConfig& config, std::span<const int64_t> tokens, const std::string& where) {
+  for (const int64_t token : tokens) {
+    if (token < 0 || token >= config.vocab_size) {
+      throw Error(ErrorKind::kBadInput, {.where = where,
+                                         .got = "id " + std::to_string(token),
+                                         .needed = "ids from 0 to " + std::to_string(config.vocab_size - 1),
+                                         .fix = "use the tokenizer that the model was trained with"});
+    }
+  }
+  const std::optional<int64_t> limit = position_limit(config);
+  if (limit && static_cast<int64_t>(tokens.size()) > *limit) {
+    throw Error(ErrorKind::kBadInput,
+                {.where = where,
+                 .got = std::to_string(tokens.size()) + " tokens",
+                 .needed = "at most " + std::to_string(*limit) + ", the model's positions",
+                 .fix = "shorten the text"});
+  }
+}
+
+bool beyond_rotary_positions(const ModelConfig& config, int64_t length) {
+  return config.position_embedding == PositionKind::kRope && length > config.max_position_embeddings;
+}
+
+void warn_beyond_rotary_positions(const ModelConfig& config) {
+  log_warning("the text is longer than the " + std::to_string(config.max_position_embeddings) +
+              " positions that the model was made for; what comes after them may be poor");
+}
+
 std::optional<int64_t> position_limit(const ModelConfig& config) {
   if (config.position_embedding != PositionKind::kLearnedAbsolute) return std::nullopt;
   return config.max_position_embeddings;
@@ -57,13 +92,15 @@ std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, con
     throw Error(ErrorKind::kBadInput,
                 {.where = "--prompt", .got = "no token", .needed = "at least one", .fix = "give a text"});
   }
-  check_tokens(model.config(), prompt);
+  check_tokens(model.config(), prompt, "prompt");
+  PHALANX_CHECK(options.vocab_limit.value_or(1) > 0, "at least one id can be sampled");
   const std::optional<int64_t> limit = position_limit(model.config());
   Cache cache = model.make_cache();
   const int64_t slot = cache.new_slot();
   std::vector<int64_t> made;
   std::vector<int64_t> rows(prompt.begin(), prompt.end());
   int64_t length = 0;
+  bool warned = false;
   const RandomKey base{.seed = options.sampling.seed, .purpose = RandomPurpose::kSampling};
   while (static_cast<int64_t>(made.size()) < options.max_tokens) {
     Batch batch = rows_of(rows, length, length + static_cast<int64_t>(rows.size()), model);
@@ -71,21 +108,27 @@ std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, con
     Side side;
     const Tensor logits = model.step(batch, side, cache).select(0, -1).to(at::kCPU, at::kFloat).contiguous();
     length += static_cast<int64_t>(rows.size());
+    if (!warned && beyond_rotary_positions(model.config(), length)) {
+      warn_beyond_rotary_positions(model.config());
+      warned = true;
+    }
+    const int64_t candidates = std::min(logits.numel(), options.vocab_limit.value_or(logits.numel()));
+    const std::span<const float> choice(logits.const_data_ptr<float>(), static_cast<size_t>(candidates));
+    check_logits(choice, length);
     RandomKey key = base;
     key.step = length;
-    const int64_t token = sample_token({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())},
-                                       options.sampling, philox_uniform(key, 0));
+    const int64_t token = sample_token(choice, options.sampling, philox_uniform(key, 0));
     made.push_back(token);
-    if (!on_token(token) || token == options.end_token) break;
+    if (!on_token(token) || options.ends(token)) break;
     if (limit && length >= *limit) break;
     rows = {token};
   }
   return made;
 }
 
-std::vector<double> score(Model& model, std::span<const int64_t> tokens) {
+std::vector<double> score(Model& model, std::span<const int64_t> tokens, const std::string& where) {
   const c10::NoGradGuard no_grad;
-  check_tokens(model.config(), tokens);
+  check_tokens(model.config(), tokens, where);
   if (tokens.size() < 2) return {};
   const auto rows = static_cast<int64_t>(tokens.size()) - 1;
   Batch batch = rows_of(tokens.first(static_cast<size_t>(rows)), 0, rows, model);
@@ -98,6 +141,12 @@ std::vector<double> score(Model& model, std::span<const int64_t> tokens) {
   std::vector<double> result(static_cast<size_t>(rows));
   const double* data = nll.data_ptr<double>();
   std::transform(data, data + rows, result.begin(), [](double x) { return -x; });
+  const auto bad = std::find_if_not(result.begin(), result.end(), [](double x) { return std::isfinite(x); });
+  if (bad != result.end()) {
+    throw_not_finite(where,
+                     std::isnan(*bad) ? "a log probability that is NaN" : "an infinite log probability",
+                     bad - result.begin() + 1);
+  }
   return result;
 }
 

@@ -2,6 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <set>
+
 #include "phalanx/base/error.h"
 #include "phalanx/infer/generate.h"
 #include "phalanx/infer/sampler.h"
@@ -56,6 +61,24 @@ TEST(Sampler, RefusesNonsense) {
   EXPECT_THROW(validate(SamplingOptions{.top_k = -1}), Error);
   EXPECT_THROW(validate(SamplingOptions{.top_p = 0}), Error);
   EXPECT_THROW(validate(SamplingOptions{.top_p = 1.5}), Error);
+}
+
+TEST(SamplerDeathTest, NotANumberIsTheCallersBug) {
+  const std::vector<float> logits = {1.0f, std::nanf(""), 2.0f};
+  EXPECT_DEATH(sample_token(logits, {}, 0.5), "NaN cannot be sorted");
+  const float minus = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(sample_token(std::vector<float>{minus, 1.0f, minus}, {}, 0.9999999), 1);
+}
+
+TEST(CacheDeathTest, UnknownSlotsAreTheCallersBug) {
+  Cache cache({{1, 2}}, 4, at::TensorOptions(at::kFloat));
+  const Tensor row = at::zeros({1, 1, 2});
+  const std::string words = "slot 7 does not exist";
+  EXPECT_DEATH(cache.append(0, 7, row, row), words);
+  EXPECT_DEATH(cache.read(0, 7), words);
+  EXPECT_DEATH(cache.length(0, 7), words);
+  EXPECT_DEATH(cache.copy_slot(7), words);
+  EXPECT_DEATH(cache.free_slot(7), words);
 }
 
 class Generation : public ::testing::Test {
@@ -117,12 +140,46 @@ TEST_F(Generation, StopsAtEndTokenCallbackAndPositions) {
   const std::vector<int64_t> all = run({.sampling = {.temperature = 0}, .max_tokens = 1000});
   EXPECT_EQ(all.size(), 24 - prompt_.size() + 1) << "learned positions run out";
   GenerateOptions stop{.sampling = {.temperature = 0}, .max_tokens = 1000};
-  stop.end_token = all[4];
+  stop.end_tokens = {all[4]};
   const auto first = std::find(all.begin(), all.end(), all[4]) - all.begin();
   EXPECT_EQ(run(stop).size(), static_cast<size_t>(first) + 1);
   int calls = 0;
   generate(model_, prompt_, {.max_tokens = 10}, [&calls](int64_t) { return ++calls < 3; });
   EXPECT_EQ(calls, 3);
+}
+
+TEST_F(Generation, AnyEndTokenEndsTheText) {
+  const std::vector<int64_t> all = run({.sampling = {.temperature = 0}, .max_tokens = 15});
+  const auto first = [&all](int64_t token) { return std::find(all.begin(), all.end(), token) - all.begin(); };
+  GenerateOptions stop{.sampling = {.temperature = 0}, .max_tokens = 15};
+  stop.end_tokens = {all[9], all[4]};
+  EXPECT_EQ(run(stop).size(), static_cast<size_t>(std::min(first(all[9]), first(all[4]))) + 1);
+}
+
+TEST_F(Generation, VocabularyLimitHoldsForEveryWayToSample) {
+  for (const SamplingOptions sampling :
+       {SamplingOptions{.temperature = 0}, SamplingOptions{.temperature = 5}, SamplingOptions{.top_k = 3}}) {
+    const std::vector<int64_t> free = run({.sampling = sampling, .max_tokens = 20});
+    EXPECT_GE(*std::max_element(free.begin(), free.end()), 10) << "else the limit would prove nothing";
+    for (const int64_t token : run({.sampling = sampling, .max_tokens = 20, .vocab_limit = 10}))
+      EXPECT_LT(token, 10);
+  }
+}
+
+TEST_F(Generation, NotANumberNamesThePosition) {
+  model_.parameters().back()->data.fill_(std::nan(""));
+  const auto expect_numeric = [](const std::function<void()>& call, const std::string& words) {
+    try {
+      call();
+      ADD_FAILURE() << "no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kNumeric);
+      EXPECT_THAT(error.what(), ::testing::HasSubstr(words));
+    }
+  };
+  expect_numeric([&] { run({.max_tokens = 2}); }, "generate, position 3: got a logit that is NaN");
+  expect_numeric([&] { score(model_, prompt_, "line 4"); },
+                 "line 4, position 1: got a log probability that is NaN");
 }
 
 TEST_F(Generation, ScoreIsNormalised) {

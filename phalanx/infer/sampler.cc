@@ -24,6 +24,8 @@ void validate(const SamplingOptions& options) {
 }
 
 int64_t sample_token(std::span<const float> logits, const SamplingOptions& options, double uniform) {
+  PHALANX_CHECK(std::none_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); }),
+                "NaN cannot be sorted");
   const auto better = [&logits](int64_t a, int64_t b) {
     const float x = logits[static_cast<size_t>(a)];
     const float y = logits[static_cast<size_t>(b)];

@@ -4,6 +4,7 @@
 // Contract: a pure function of (logits, options, uniform). Filters come in Hugging Face's order: temperature, top-k,
 //   top-p; ties at the border of top-k keep the lower id. temperature 0 or top_k 1 is greedy (lowest id on ties).
 //   Tokens are walked in falling order of probability, so equal logits give equal tokens on every machine type.
+//   Logits are numbers or minus infinity; NaN has no order and is the caller's bug.
 // Units: temperature > 0 divides the logits; top_k 0 and top_p 1 are off; uniform in [0, 1).
 #pragma once
 

@@ -1,11 +1,118 @@
 #include "phalanx/optim/optim_config.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include "phalanx/base/error.h"
 
 namespace phalanx {
+namespace {
+
+constexpr double kUsualMinLr = 3e-5;
+// Steps times the largest batch, and samples, stay far from the end of int64.
+constexpr int64_t kMostSteps = int64_t{1} << 40;
+constexpr int64_t kMostSamples = int64_t{1} << 50;
+
+class Problems {
+ public:
+  template <typename T>
+  void require(bool holds, const char* field, const T& got, const std::string& needed,
+               const std::string& fix) {
+    if (holds) return;
+    got_.push_back(fmt::format("{} {}", field, got));
+    needed_.push_back(fmt::format("{}: {}", field, needed));
+    fixes_.push_back(fix);
+  }
+
+  void throw_if_any() const {
+    if (got_.empty()) return;
+    throw Error(ErrorKind::kBadInput, {.where = "[optim]",
+                                       .got = fmt::format("{}", fmt::join(got_, ", ")),
+                                       .needed = fmt::format("{}", fmt::join(needed_, "; ")),
+                                       .fix = fmt::format("{}", fmt::join(fixes_, "; "))});
+  }
+
+ private:
+  std::vector<std::string> got_, needed_, fixes_;
+};
+
+void check_rates(const OptimConfig& c, Problems& problems) {
+  const bool lr_holds = c.lr >= 0 && std::isfinite(c.lr);
+  problems.require(lr_holds, "lr", c.lr, "a finite number of at least 0", "set lr to e.g. 3e-4");
+  if (!lr_holds) return;  // nothing can be compared with it
+  const double min_lr = c.resolved_min_lr();
+  problems.require(min_lr >= 0 && min_lr <= c.lr, "min_lr", min_lr, fmt::format("0 to lr, which is {}", c.lr),
+                   fmt::format("set min_lr to e.g. {}, or leave it out", c.lr / 10));
+  problems.require(c.lr_warmup_init >= 0 && c.lr_warmup_init <= c.lr, "lr_warmup_init", c.lr_warmup_init,
+                   fmt::format("0 to lr, which is {}", c.lr), "leave lr_warmup_init out, which means 0");
+}
+
+void check_length(const char* field, std::optional<int64_t> value, int64_t low, int64_t high,
+                  Problems& problems) {
+  const std::string other = low == 0 ? "set it to 0 or leave it out" : "give 1 or more, or leave it out";
+  problems.require(!value || (*value >= low && *value <= high), field, value.value_or(0),
+                   fmt::format("{} to {}", low, high), fmt::format("{}: {}", field, other));
+}
+
+void check_lengths(const OptimConfig& c, Problems& problems) {
+  check_length("lr_decay_iters", c.lr_decay_iters, 1, kMostSteps, problems);
+  check_length("lr_decay_samples", c.lr_decay_samples, 1, kMostSamples, problems);
+  check_length("lr_warmup_iters", c.lr_warmup_iters, 0, kMostSteps, problems);
+  check_length("lr_warmup_samples", c.lr_warmup_samples, 0, kMostSamples, problems);
+  check_length("lr_wsd_decay_iters", c.lr_wsd_decay_iters, 1, kMostSteps, problems);
+  check_length("lr_wsd_decay_samples", c.lr_wsd_decay_samples, 1, kMostSamples, problems);
+  const auto one_of = [&problems](bool holds, const char* iters, const char* samples) {
+    problems.require(holds, iters, fmt::format("and {} both given", samples), "one of the two",
+                     fmt::format("drop {} or {}", iters, samples));
+  };
+  one_of(!(c.lr_decay_iters && c.lr_decay_samples), "lr_decay_iters", "lr_decay_samples");
+  one_of(!(c.lr_warmup_iters > 0 && c.lr_warmup_samples > 0), "lr_warmup_iters", "lr_warmup_samples");
+  one_of(!(c.lr_wsd_decay_iters && c.lr_wsd_decay_samples), "lr_wsd_decay_iters", "lr_wsd_decay_samples");
+  one_of(!(c.lr_warmup_fraction && (c.lr_warmup_iters > 0 || c.lr_warmup_samples > 0)), "lr_warmup_fraction",
+         c.lr_warmup_iters > 0 ? "lr_warmup_iters" : "lr_warmup_samples");
+  const double fraction = c.lr_warmup_fraction.value_or(0);
+  problems.require(fraction >= 0 && fraction < 1, "lr_warmup_fraction", fraction, "0 up to, but not, 1",
+                   "set lr_warmup_fraction to e.g. 0.01");
+  problems.require(c.lr_decay_style != LrDecayStyle::kWsd || c.lr_wsd_decay_iters || c.lr_wsd_decay_samples,
+                   "lr_decay_style", "wsd without the length of its decay",
+                   "lr_wsd_decay_iters or lr_wsd_decay_samples",
+                   "set lr_wsd_decay_iters to e.g. a tenth of the steps");
+}
+
+void check_update(const OptimConfig& c, Problems& problems) {
+  const auto finite = [](double value) { return std::isfinite(value); };
+  problems.require(c.beta1 >= 0 && c.beta1 < 1, "beta1", c.beta1, "0 up to, but not, 1",
+                   "set beta1 to e.g. 0.9");
+  problems.require(c.beta2 >= 0 && c.beta2 < 1, "beta2", c.beta2, "0 up to, but not, 1",
+                   "set beta2 to e.g. 0.95");
+  problems.require(c.epsilon > 0 && finite(c.epsilon), "epsilon", c.epsilon, "a positive number",
+                   "set epsilon to e.g. 1e-8");
+  problems.require(c.weight_decay >= 0 && finite(c.weight_decay), "weight_decay", c.weight_decay,
+                   "at least 0", "set weight_decay to e.g. 0.1, or to 0 for none");
+  problems.require(c.clip_grad >= 0 && finite(c.clip_grad), "clip_grad", c.clip_grad, "at least 0",
+                   "set clip_grad to e.g. 1.0, or to 0 for no clipping");
+}
+
+// A setting that nothing reads may not look as if it did something.
+void check_loss_scale(const OptimConfig& c, Problems& problems) {
+  const OptimConfig untouched;
+  const auto refuse = [&problems](bool is_set, const char* field, double got) {
+    problems.require(!is_set, field, got, "none: loss scaling belongs to fp16, which is not supported yet",
+                     fmt::format("leave {} out and train in bf16", field));
+  };
+  refuse(c.loss_scale.has_value(), "loss_scale", c.loss_scale.value_or(0));
+  refuse(c.initial_loss_scale != untouched.initial_loss_scale, "initial_loss_scale", c.initial_loss_scale);
+  refuse(c.min_loss_scale != untouched.min_loss_scale, "min_loss_scale", c.min_loss_scale);
+  refuse(c.loss_scale_window != untouched.loss_scale_window, "loss_scale_window",
+         static_cast<double>(c.loss_scale_window));
+  refuse(c.hysteresis != untouched.hysteresis, "hysteresis", static_cast<double>(c.hysteresis));
+}
+
+}  // namespace
 
 std::span<const EnumName<OptimizerKind>> enum_names(OptimizerKind) {
   static constexpr std::array names = {EnumName<OptimizerKind>{OptimizerKind::kAdamW, "adamw"}};
@@ -29,29 +136,21 @@ std::span<const EnumName<WsdDecayStyle>> enum_names(WsdDecayStyle) {
   return names;
 }
 
+double OptimConfig::resolved_min_lr() const {
+  return min_lr.value_or(std::min(kUsualMinLr, lr));
+}
+
+void resolve(OptimConfig& config) {
+  config.min_lr = config.resolved_min_lr();
+}
+
 void validate(const OptimConfig& c) {
-  std::string problems;
-  const auto require = [&problems](bool holds, const std::string& text) {
-    if (!holds) problems += (problems.empty() ? "" : "; ") + text;
-  };
-  require(c.lr >= 0 && std::isfinite(c.lr), "optim.lr must be finite and at least 0");
-  require(c.min_lr >= 0 && c.min_lr <= c.lr, "optim.min_lr must lie between 0 and optim.lr");
-  require(!(c.lr_decay_iters && c.lr_decay_samples),
-          "give one of optim.lr_decay_iters and optim.lr_decay_samples");
-  require(!(c.lr_warmup_iters > 0 && c.lr_warmup_samples > 0),
-          "give one of optim.lr_warmup_iters and optim.lr_warmup_samples");
-  require(c.lr_warmup_iters >= 0 && c.lr_warmup_samples >= 0, "warm-up lengths must be at least 0");
-  require(!c.lr_warmup_fraction || (*c.lr_warmup_fraction >= 0 && *c.lr_warmup_fraction < 1),
-          "optim.lr_warmup_fraction must lie in [0, 1)");
-  require(c.lr_decay_style != LrDecayStyle::kWsd || c.lr_wsd_decay_iters || c.lr_wsd_decay_samples,
-          "optim.lr_decay_style = wsd needs optim.lr_wsd_decay_iters or optim.lr_wsd_decay_samples");
-  require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1,
-          "optim.beta1 and beta2 must lie in [0, 1)");
-  require(c.epsilon > 0, "optim.epsilon must be positive");
-  require(c.weight_decay >= 0, "optim.weight_decay must be at least 0");
-  require(c.clip_grad >= 0, "optim.clip_grad must be at least 0");
-  if (problems.empty()) return;
-  throw Error(ErrorKind::kBadInput, {.where = "[optim]", .needed = problems, .fix = "change these settings"});
+  Problems problems;
+  check_rates(c, problems);
+  check_lengths(c, problems);
+  check_update(c, problems);
+  check_loss_scale(c, problems);
+  problems.throw_if_any();
 }
 
 }  // namespace phalanx

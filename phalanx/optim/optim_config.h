@@ -1,7 +1,8 @@
 // File: phalanx/optim/optim_config.h
 //
 // Purpose: the `optim` section: optimizer, learning-rate schedule, clipping, loss scaling.
-// Contract: plain data by config/fields.h; validate_optim throws one Error(kBadInput) listing every violation.
+// Contract: plain data by config/fields.h; validate throws one Error(kBadInput) listing every violation, each with what
+//   was got and a value that would do. Whether a warm-up fits a run is known to LrSchedule, which refuses it too.
 // Units: *_iters in steps, *_samples in samples (only one of a pair may be given); zero or "none" means derive.
 #pragma once
 
@@ -25,7 +26,7 @@ std::span<const EnumName<WsdDecayStyle>> enum_names(WsdDecayStyle);
 struct OptimConfig {
   OptimizerKind optimizer = OptimizerKind::kAdamW;
   double lr = 3e-4;
-  double min_lr = 3e-5;
+  std::optional<double> min_lr;
   LrDecayStyle lr_decay_style = LrDecayStyle::kCosine;
   std::optional<int64_t> lr_decay_iters;
   std::optional<int64_t> lr_decay_samples;
@@ -47,11 +48,14 @@ struct OptimConfig {
   int64_t loss_scale_window = 1000;
   int64_t hysteresis = 2;
 
+  // min_lr, or what it is when nobody gave it: 3e-5, but never above lr.
+  double resolved_min_lr() const;
+
   template <typename Visitor>
   void visit_fields(Visitor& v) {
     v.field("optimizer", optimizer, "update rule");
     v.field("lr", lr, "highest learning rate");
-    v.field("min_lr", min_lr, "learning rate after the decay");
+    v.field("min_lr", min_lr, "learning rate after the decay; none means 3e-5, or lr if that is lower");
     v.field("lr_decay_style", lr_decay_style, "shape of the decay");
     v.field("lr_decay_iters", lr_decay_iters, "steps until min_lr; none means the whole run");
     v.field("lr_decay_samples", lr_decay_samples, "samples until min_lr; none means the whole run");
@@ -77,5 +81,8 @@ struct OptimConfig {
 };
 
 void validate(const OptimConfig& config);
+
+// Writes out what was left to derive, so that the printed config shows it.
+void resolve(OptimConfig& config);
 
 }  // namespace phalanx

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
+
 #include "phalanx/base/error.h"
 #include "phalanx/optim/lr_schedule.h"
 #include "phalanx/optim/optimizer.h"
@@ -68,18 +71,113 @@ TEST(LrSchedule, FractionMultipliesTheDecayLength) {
   EXPECT_DOUBLE_EQ(s.at(30), 0.1 + 0.5 * 0.9);
 }
 
+TEST(LrSchedule, AWarmUpEndsBeforeTheDecay) {
+  const auto refused = [](const OptimConfig& c, int64_t train_samples) -> std::string {
+    try {
+      LrSchedule(c, train_samples, 10);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  OptimConfig c;
+  c.lr_warmup_iters = 10;
+  EXPECT_EQ(refused(c, 101), "");
+  EXPECT_EQ(refused(c, 0), "") << "an evaluation trains nothing";
+  EXPECT_EQ(
+      refused(c, 100),
+      "[optim]: got a warm-up of 100 samples, and the learning rate falls until sample 100; needed a warm-up that "
+      "ends before the decay does. Fix: set lr_warmup_iters (or lr_warmup_samples) lower, or train longer");
+  c.lr_decay_iters = 9;
+  EXPECT_THAT(refused(c, 1000),
+              ::testing::HasSubstr("a warm-up of 100 samples, and the learning rate falls until sample 90"));
+}
+
+TEST(LrSchedule, ALowRateAloneIsEnough) {
+  OptimConfig c;
+  c.lr = 1e-5;  // below the usual min_lr
+  validate(c);
+  EXPECT_EQ(LrSchedule(c, 100, 10).at(50), 1e-5);
+  c.lr = 1e-3;
+  EXPECT_EQ(LrSchedule(c, 100, 10).at(1000), 3e-5);
+  resolve(c);
+  EXPECT_EQ(c.min_lr, 3e-5);
+  c.lr = 1e-5;  // now somebody gave it
+  EXPECT_THROW(validate(c), Error);
+  c.min_lr = 0.0;
+  validate(c);
+  EXPECT_EQ(LrSchedule(c, 100, 10).at(1000), 0.0);
+}
+
+std::string refused_by_validate(const OptimConfig& c) {
+  try {
+    validate(c);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
 TEST(OptimConfig, ListsEveryViolation) {
   OptimConfig c;
   c.lr = -1;
   c.beta1 = 1.0;
   c.lr_decay_style = LrDecayStyle::kWsd;
-  try {
-    validate(c);
-    FAIL();
-  } catch (const Error& e) {
-    EXPECT_THAT(e.what(),
-                ::testing::AllOf(::testing::HasSubstr("optim.lr must be finite"),
-                                 ::testing::HasSubstr("beta1"), ::testing::HasSubstr("lr_wsd_decay_iters")));
+  EXPECT_EQ(
+      refused_by_validate(c),
+      "[optim]: got lr -1, lr_decay_style wsd without the length of its decay, beta1 1; needed lr: a finite number "
+      "of at least 0; lr_decay_style: lr_wsd_decay_iters or lr_wsd_decay_samples; beta1: 0 up to, but not, 1. Fix: "
+      "set lr to e.g. 3e-4; set lr_wsd_decay_iters to e.g. a tenth of the steps; set beta1 to e.g. 0.9");
+}
+
+TEST(OptimConfig, EverySettingHasBounds) {
+  EXPECT_EQ(refused_by_validate({}), "");
+  struct Case {
+    void (*set)(OptimConfig&);
+    const char* message;
+  };
+  const Case cases[] = {
+      {[](OptimConfig& c) { c.lr = std::nan(""); }, "got lr nan; needed lr: a finite number of at least 0"},
+      {[](OptimConfig& c) { c.min_lr = 1.0; },
+       "got min_lr 1; needed min_lr: 0 to lr, which is 0.0003. Fix: set min_lr to "},
+      {[](OptimConfig& c) { c.min_lr = -1.0; }, "got min_lr -1;"},
+      {[](OptimConfig& c) { c.lr_warmup_init = 1; }, "got lr_warmup_init 1; needed lr_warmup_init: 0 to lr"},
+      {[](OptimConfig& c) { c.lr_decay_iters = -5; }, "got lr_decay_iters -5; needed lr_decay_iters: 1 to "},
+      {[](OptimConfig& c) { c.lr_decay_samples = 0; }, "got lr_decay_samples 0;"},
+      {[](OptimConfig& c) { c.lr_warmup_iters = -1; },
+       "got lr_warmup_iters -1; needed lr_warmup_iters: 0 to "},
+      {[](OptimConfig& c) { c.lr_warmup_samples = INT64_MAX; }, "got lr_warmup_samples 9223372036854775807;"},
+      {[](OptimConfig& c) { c.lr_wsd_decay_iters = -2; }, "got lr_wsd_decay_iters -2;"},
+      {[](OptimConfig& c) { c.lr_wsd_decay_samples = -2; }, "got lr_wsd_decay_samples -2;"},
+      {[](OptimConfig& c) { c.lr_decay_iters = c.lr_decay_samples = 3; },
+       "got lr_decay_iters and lr_decay_samples both given; needed lr_decay_iters: one of the two. Fix: drop "},
+      {[](OptimConfig& c) { c.lr_warmup_iters = c.lr_warmup_samples = 3; },
+       "got lr_warmup_iters and lr_warmup_samples both"},
+      {[](OptimConfig& c) { c.lr_wsd_decay_iters = c.lr_wsd_decay_samples = 3; },
+       "got lr_wsd_decay_iters and"},
+      {[](OptimConfig& c) { c.lr_warmup_iters = 3, c.lr_warmup_fraction = 0.1; },
+       "got lr_warmup_fraction and lr_warmup_iters both given"},
+      {[](OptimConfig& c) { c.lr_warmup_fraction = 1.0; }, "got lr_warmup_fraction 1;"},
+      {[](OptimConfig& c) { c.beta2 = -0.1; },
+       "got beta2 -0.1; needed beta2: 0 up to, but not, 1. Fix: set beta2 to e.g."},
+      {[](OptimConfig& c) { c.epsilon = 0; }, "got epsilon 0;"},
+      {[](OptimConfig& c) { c.weight_decay = -1; }, "got weight_decay -1;"},
+      {[](OptimConfig& c) { c.clip_grad = -1; }, "got clip_grad -1;"},
+      {[](OptimConfig& c) { c.loss_scale = 128.0; },
+       "got loss_scale 128; needed loss_scale: none: loss scaling belongs to fp16"},
+      {[](OptimConfig& c) { c.initial_loss_scale = 65536; }, "got initial_loss_scale 65536;"},
+      {[](OptimConfig& c) { c.min_loss_scale = 2; }, "got min_loss_scale 2;"},
+      {[](OptimConfig& c) { c.loss_scale_window = 500; }, "got loss_scale_window 500;"},
+      {[](OptimConfig& c) { c.hysteresis = 3; },
+       "got hysteresis 3; needed hysteresis: none: loss scaling belongs to fp16, "
+       "which is not supported yet. Fix: leave hysteresis out and train in bf16"},
+  };
+  for (const Case& one : cases) {
+    OptimConfig c;
+    one.set(c);
+    const std::string message = refused_by_validate(c);
+    EXPECT_THAT(message, ::testing::HasSubstr(one.message));
+    EXPECT_THAT(message, ::testing::HasSubstr(". Fix: "));
   }
 }
 

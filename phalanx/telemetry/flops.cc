@@ -39,19 +39,22 @@ std::vector<std::string> words_of(std::string_view name) {
 }  // namespace
 
 double gpt_flops_packed(const GptFlopsShape& shape, double tokens, double squared_lengths) {
-  PHALANX_CHECK(
-      shape.layers > 0 && shape.hidden > 0 && shape.heads > 0 && shape.kv_groups > 0 && shape.head_dim > 0,
-      "a FLOPs shape has no zero field");
-  const auto layers = static_cast<double>(shape.layers);
+  PHALANX_CHECK(shape.hidden > 0 && shape.attention_layers >= 0 && shape.mlp_layers >= 0,
+                "a FLOPs shape has a width and no negative number of layers");
+  PHALANX_CHECK(shape.attention_layers == 0 || (shape.heads > 0 && shape.kv_groups > 0 && shape.head_dim > 0),
+                "attention layers have heads");
+  PHALANX_CHECK(shape.mlp_layers == 0 || shape.mlp_hidden > 0, "MLP layers have a width");
+  const auto attention_layers = static_cast<double>(shape.attention_layers);
+  const auto mlp_layers = static_cast<double>(shape.mlp_layers);
   const auto hidden = static_cast<double>(shape.hidden);
   const auto query = static_cast<double>(shape.heads * shape.head_dim);
   const auto key = static_cast<double>(shape.kv_groups * shape.head_dim);
   const double gate = shape.output_gate ? query : 0;
   const double mlp_matrices = shape.gated_mlp ? 3 : 2;
 
-  const double mlp = tokens * hidden * mlp_matrices * static_cast<double>(shape.mlp_hidden) * layers;
-  const double projections = tokens * layers * (hidden * (query + 2 * key + gate) + query * hidden);
-  const double core = squared_lengths * query * layers;
+  const double mlp = tokens * hidden * mlp_matrices * static_cast<double>(shape.mlp_hidden) * mlp_layers;
+  const double projections = tokens * attention_layers * (hidden * (query + 2 * key + gate) + query * hidden);
+  const double core = squared_lengths * query * attention_layers;
   const double logits = tokens * hidden * static_cast<double>(shape.vocab);
   return 6 * (mlp + projections + core + logits);
 }
@@ -65,8 +68,9 @@ double paper_gpt_flops(int64_t batch, int64_t sequence, int64_t layers, int64_t 
   const auto s = static_cast<double>(sequence);
   const auto l = static_cast<double>(layers);
   const auto h = static_cast<double>(hidden);
-  const double extra = s / (6 * h) + static_cast<double>(vocab) / (12 * h * l);
-  return 72 * static_cast<double>(batch) * s * l * h * h * (1 + extra);
+  // 72 b s l h^2 (V / 12 h l) written out, so that no layers at all are no division by 0.
+  const double tokens = static_cast<double>(batch) * s;
+  return 72 * tokens * l * h * h * (1 + s / (6 * h)) + 6 * tokens * h * static_cast<double>(vocab);
 }
 
 double tflops_per_device(double flops, double seconds, int64_t devices) {

@@ -3,17 +3,17 @@
 // Purpose: how many floating-point operations a training step of a GPT is worth, and the rates made from
 // that: TFLOP/s
 //   per device and MFU. Model FLOPs: recomputation is never counted.
-// Equations: T tokens, Q sum of squared document lengths (batch * sequence^2 when not packed), L layers, h
-// hidden, f MLP
-//   width, V padded vocabulary, q = heads * head_dim, k = kv_groups * head_dim, c = 3 with a gated MLP, else
-//   2, g = q with an attention output gate, else 0:
-//     6 T L h c f + 6 T L (h (q + 2 k + g) + q h) + 6 Q q L + 6 T h V
+// Equations: T tokens, Q sum of squared document lengths (batch * sequence^2 when not packed), A attention
+// layers, M MLP layers, h hidden, f MLP width, V padded vocabulary, q = heads * head_dim,
+//   k = kv_groups * head_dim, c = 3 with a gated MLP, else 2, g = q with an attention output gate, else 0:
+//     6 T M h c f + 6 T A (h (q + 2 k + g) + q h) + 6 Q q A + 6 T h V
 //   6 = 2 (multiply, add) x 3 (forward, input gradient, weight gradient); causal attention counts half its
 //   square. The papers' short form, which counts the whole square and f = 4 h: 72 b s L h^2 (1 + s / 6h + V /
 //   12hL).
-// Source: Megatron-LM's throughput formula; Korthikanti et al. 2022, appendix A, for the short form.
+// Contract: either number of layers may be 0, and then the sizes of that kind are not looked at.
+// Source: Megatron-LM's throughput formula, where A = M; Korthikanti et al. 2022, appendix A, for the short form.
 // Units: FLOP, FLOP/s, seconds. mfu is a fraction. A duration of 0 or less gives a rate of 0.
-// Example: const double f = gpt_flops({.layers = 12, ...}, batch, sequence); mfu(f, seconds, world,
+// Example: const double f = gpt_flops({.attention_layers = 12, .mlp_layers = 12, ...}, batch, sequence); mfu(f, seconds, world,
 // *peak_flops(name));
 #pragma once
 
@@ -24,7 +24,8 @@
 namespace phalanx {
 
 struct GptFlopsShape {
-  int64_t layers = 0;
+  int64_t attention_layers = 0;
+  int64_t mlp_layers = 0;
   int64_t hidden = 0;
   int64_t mlp_hidden = 0;
   int64_t vocab = 0;  // padded

@@ -5,7 +5,8 @@
 namespace phalanx {
 namespace {
 
-const GptFlopsShape kGpt{.layers = 4,
+const GptFlopsShape kGpt{.attention_layers = 4,
+                         .mlp_layers = 4,
                          .hidden = 512,
                          .mlp_hidden = 2048,
                          .vocab = 32000,
@@ -23,7 +24,8 @@ TEST(Flops, GoldenVectors) {
   swiglu.kv_groups = 2;
   EXPECT_EQ(gpt_flops(swiglu, 2, 1024), 363193171968.0);
 
-  const GptFlopsShape large{.layers = 96,
+  const GptFlopsShape large{.attention_layers = 96,
+                            .mlp_layers = 96,
                             .hidden = 12288,
                             .mlp_hidden = 4 * 12288,
                             .vocab = 131072,
@@ -40,6 +42,28 @@ TEST(Flops, PackedDocumentsCountTheirOwnSquares) {
   EXPECT_EQ(gpt_flops(kGpt, 2, 1024) - gpt_flops(kGpt, 4, 512), core / 2);
 }
 
+// By hand, from the equation: 2048 tokens, 2 * 1024^2 squared lengths.
+TEST(Flops, LayersOfEachKindCountAlone) {
+  const double logits = 6.0 * 2048 * 512 * 32000;
+  const double attention = 6.0 * 2048 * 4 * 512 * 512 + 6.0 * 2 * 1024 * 1024 * 512;
+  const double mlp = 6.0 * 2048 * 512 * 2 * 2048;
+  const auto flops = [](int64_t attention_layers, int64_t mlp_layers) {
+    GptFlopsShape shape = kGpt;
+    shape.attention_layers = attention_layers;
+    shape.mlp_layers = mlp_layers;
+    return gpt_flops(shape, 2, 1024);
+  };
+  EXPECT_EQ(flops(1, 0), attention + logits);
+  EXPECT_EQ(flops(0, 3), 3 * mlp + logits);
+  EXPECT_EQ(flops(1, 2), attention + 2 * mlp + logits);
+  EXPECT_EQ(flops(0, 0), logits);
+  // The sizes of a kind that no layer has are not looked at.
+  EXPECT_EQ(gpt_flops({.mlp_layers = 1, .hidden = 512, .mlp_hidden = 2048}, 2, 1024), mlp);
+  EXPECT_EQ(
+      gpt_flops({.attention_layers = 1, .hidden = 512, .heads = 8, .kv_groups = 8, .head_dim = 64}, 2, 1024),
+      attention);
+}
+
 TEST(Flops, AnOutputGateIsOneMoreQueryProjection) {
   GptFlopsShape gated = kGpt;
   gated.output_gate = true;
@@ -50,6 +74,7 @@ TEST(Flops, AnOutputGateIsOneMoreQueryProjection) {
 TEST(Flops, ThePapersFormCountsTheWholeSquare) {
   const double core = 6.0 * 2 * 1024 * 1024 * 512 * 4;
   EXPECT_NEAR(paper_gpt_flops(2, 1024, 4, 512, 32000), gpt_flops(kGpt, 2, 1024) + core, 1.0);
+  EXPECT_EQ(paper_gpt_flops(2, 1024, 0, 512, 32000), 6.0 * 2048 * 512 * 32000);
 }
 
 TEST(Flops, Rates) {

@@ -44,6 +44,7 @@ struct StepMetrics {
   std::optional<bool> skipped;      // this step's update was not applied
   std::optional<double> loss_scale;
   std::optional<int64_t> consumed_samples;  // since the start of training
+  std::optional<double> data_stall;         // share of `seconds` that the step waited for data
 
   bool operator==(const StepMetrics&) const = default;
 };
@@ -67,6 +68,7 @@ void visit_metrics(Metrics& m, Visitor&& v) {
   v("skipped", m.skipped);
   v("loss_scale", m.loss_scale);
   v("consumed_samples", m.consumed_samples);
+  v("data_stall", m.data_stall);
 }
 
 // One line without its newline, and back. `where` (path and line) opens the error text.

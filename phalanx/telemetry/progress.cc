@@ -111,6 +111,8 @@ std::string ProgressLine::log_line(const StepMetrics& metrics) const {
       human_count(metrics.tokens_per_s), metrics.tflops, human_percent(metrics.mfu),
       human_duration(metrics.seconds), human_duration(seconds_left()));
   if (metrics.loss_scale) line += fmt::format(" | loss scale {:.0f}", *metrics.loss_scale);
+  if (metrics.data_stall.value_or(0) >= 0.01)
+    line += " | waiting for data " + human_percent(*metrics.data_stall);
   if (metrics.skipped.value_or(false)) line += " | update skipped";
   return line;
 }

@@ -150,6 +150,10 @@ TEST(ProgressLine, ThePlainLineHasEverything) {
   EXPECT_THAT(line.log_line(metrics), ::testing::EndsWith(" | 45s left | loss scale 65536 | update skipped"));
   metrics.skipped = false;
   EXPECT_THAT(line.log_line(metrics), Not(HasSubstr("skipped")));
+  metrics.data_stall = 0.009;
+  EXPECT_THAT(line.log_line(metrics), Not(HasSubstr("waiting")));
+  metrics.data_stall = 0.25;
+  EXPECT_THAT(line.log_line(metrics), HasSubstr(" | waiting for data 25.0%"));
 }
 
 TEST(ProgressBar, ShowsAmountSpeedAndTimeLeft) {

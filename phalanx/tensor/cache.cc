@@ -7,6 +7,16 @@
 #include "phalanx/base/error.h"
 
 namespace phalanx {
+namespace {
+
+template <typename Sequences>
+auto& sequence_at(Sequences& sequences, int64_t slot) {
+  const auto it = sequences.find(slot);
+  PHALANX_CHECK(it != sequences.end(), "slot " + std::to_string(slot) + " does not exist");
+  return it->second;
+}
+
+}  // namespace
 
 Cache::Cache(std::vector<LayerShape> layers, int64_t page_size, at::TensorOptions options)
     : page_size_(page_size), options_(options) {
@@ -56,7 +66,7 @@ void Cache::drop_page(Pool& pool, int64_t page) {
 int64_t Cache::copy_slot(int64_t slot) {
   const int64_t copy = next_slot_++;
   for (Pool& pool : pools_) {
-    Sequence sequence = pool.sequences.at(slot);
+    Sequence sequence = sequence_at(pool.sequences, slot);
     const int64_t full_pages = sequence.length / page_size_;
     for (int64_t i = 0; i < full_pages; ++i)
       ++pool.references[static_cast<size_t>(sequence.pages[static_cast<size_t>(i)])];
@@ -72,20 +82,18 @@ int64_t Cache::copy_slot(int64_t slot) {
 
 void Cache::free_slot(int64_t slot) {
   for (Pool& pool : pools_) {
-    const auto it = pool.sequences.find(slot);
-    PHALANX_CHECK(it != pool.sequences.end(), "slot " + std::to_string(slot) + " does not exist");
-    for (int64_t page : it->second.pages) drop_page(pool, page);
-    pool.sequences.erase(it);
+    for (const int64_t page : sequence_at(pool.sequences, slot).pages) drop_page(pool, page);
+    pool.sequences.erase(slot);
   }
 }
 
 int64_t Cache::length(int64_t layer, int64_t slot) const {
-  return pool_at(layer).sequences.at(slot).length;
+  return sequence_at(pool_at(layer).sequences, slot).length;
 }
 
 void Cache::append(int64_t layer, int64_t slot, const Tensor& k, const Tensor& v) {
   Pool& pool = pool_at(layer);
-  Sequence& sequence = pool.sequences.at(slot);
+  Sequence& sequence = sequence_at(pool.sequences, slot);
   const Tensor rows = at::stack({k, v}, 1);  // [n, 2, groups, head_dim]
   int64_t done = 0;
   while (done < rows.size(0)) {
@@ -100,7 +108,7 @@ void Cache::append(int64_t layer, int64_t slot, const Tensor& k, const Tensor& v
 
 std::pair<Tensor, Tensor> Cache::read(int64_t layer, int64_t slot) const {
   const Pool& pool = pool_at(layer);
-  const Sequence& sequence = pool.sequences.at(slot);
+  const Sequence& sequence = sequence_at(pool.sequences, slot);
   const Tensor index = at::tensor(sequence.pages, at::TensorOptions(at::kLong)).to(pool.pages.device());
   const Tensor rows = pool.pages.index_select(0, index).flatten(0, 1).narrow(0, 0, sequence.length);
   return {rows.select(1, 0), rows.select(1, 1)};

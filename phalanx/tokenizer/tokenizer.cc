@@ -5,6 +5,29 @@
 #include "phalanx/base/error.h"
 
 namespace phalanx {
+namespace {
+
+class PlainEncoder final : public TextEncoder {
+ public:
+  explicit PlainEncoder(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+  void encode(std::string_view text, std::vector<int32_t>& ids) override {
+    const std::vector<int32_t> more = tokenizer_->encode(text);
+    ids.insert(ids.end(), more.begin(), more.end());
+  }
+
+ private:
+  const Tokenizer* tokenizer_;
+};
+
+}  // namespace
+
+std::vector<int32_t> Tokenizer::encode_with(std::string_view text, const EncodeOptions&) const {
+  return encode(text);
+}
+
+std::unique_ptr<TextEncoder> Tokenizer::make_encoder() const {
+  return std::make_unique<PlainEncoder>(*this);
+}
 
 std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   std::string text;

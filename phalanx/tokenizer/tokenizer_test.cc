@@ -87,14 +87,31 @@ TEST(MakeTokenizer, ByName) {
 }
 
 TEST(MakeTokenizer, NamesThatAreNotHere) {
-  EXPECT_THAT(error_of([] { make_tokenizer({.type = "HuggingFaceTokenizer", .model = "dir"}); }),
-              HasSubstr("tokenizer_type: got 'HuggingFaceTokenizer', which this version does not have yet"));
-  EXPECT_THAT(error_of([] { make_tokenizer({.type = "GPT2BPETokenizer"}); }),
-              HasSubstr("comes with the BPE tokenizers"));
+  EXPECT_THAT(
+      error_of([] { make_tokenizer({.type = "BertWordPieceCase"}); }),
+      HasSubstr("tokenizer_type: got 'BertWordPieceCase', which this version does not have; needed one of"));
   EXPECT_THAT(error_of([] { make_tokenizer({.type = "ByteTokeniser"}); }),
               HasSubstr("did you mean ByteTokenizer?"));
   EXPECT_THAT(error_of([] { make_tokenizer({}); }),
-              HasSubstr("got ''; needed one of ByteTokenizer, NullTokenizer"));
+              HasSubstr("got ''; needed one of ByteTokenizer, NullTokenizer, GPT2BPETokenizer"));
+}
+
+TEST(MakeTokenizer, SettingsThatAreMissing) {
+  EXPECT_THAT(error_of([] { make_tokenizer({.type = "HuggingFaceTokenizer"}); }),
+              HasSubstr("HuggingFaceTokenizer: got no tokenizer_model; needed a path"));
+  EXPECT_THAT(error_of([] { make_tokenizer({.type = "GPT2BPETokenizer", .vocab_file = "v"}); }),
+              HasSubstr("GPT2BPETokenizer: got no merge_file"));
+}
+
+TEST(TextEncoder, AppendsWhatEncodeGives) {
+  const ByteTokenizer t;
+  const auto encoder = t.make_encoder();
+  std::vector<int32_t> ids = {7};
+  encoder->encode("ab", ids);
+  encoder->encode("", ids);
+  encoder->encode("c", ids);
+  EXPECT_EQ(ids, (std::vector<int32_t>{7, 97, 98, 99}));
+  EXPECT_EQ(t.encode_with("ab", {.special = true, .add_template = true}), t.encode("ab"));
 }
 
 TEST(MakeTokenizer, SettingsThatWouldBeIgnored) {
@@ -103,6 +120,12 @@ TEST(MakeTokenizer, SettingsThatWouldBeIgnored) {
   EXPECT_THAT(
       error_of([] { make_tokenizer({.type = "NullTokenizer", .eod_token = "</s>", .vocab_size = 9}); }),
       HasSubstr("NullTokenizer: got eod_token '</s>'"));
+  EXPECT_THAT(error_of([] { make_tokenizer({.type = "ByteTokenizer", .vocab_size = 300}); }),
+              HasSubstr("ByteTokenizer: got vocab_size '300'"));
+  EXPECT_THAT(error_of([] { make_tokenizer({.type = "ByteTokenizer", .tiktoken_pattern = "v2"}); }),
+              HasSubstr("got tiktoken_pattern 'v2'"));
+  EXPECT_THAT(error_of([] { make_tokenizer({.type = "ByteTokenizer", .tiktoken_num_special_tokens = 9}); }),
+              HasSubstr("got tiktoken_num_special_tokens '9'"));
 }
 
 // Expected texts are Python's bytes.decode("utf-8", "replace").

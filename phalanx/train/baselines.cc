@@ -1,67 +1,69 @@
 #include "phalanx/train/baselines.h"
 
 #include <cmath>
-#include <unordered_map>
 
 namespace phalanx {
 namespace {
 
+constexpr size_t kBytes = 256;
+
 class Counts {
  public:
-  explicit Counts(size_t vocab) : vocab_(vocab), unigram_(vocab, 0), context_(vocab, 0) {}
+  Counts() : pairs_(kBytes * kBytes, 0), unigram_(kBytes, 0), context_(kBytes, 0) {}
 
-  void add(std::span<const int64_t> tokens) {
-    for (size_t i = 0; i + 1 < tokens.size(); ++i) {
-      const auto previous = static_cast<size_t>(tokens[i]);
-      const auto next = static_cast<size_t>(tokens[i + 1]);
-      ++unigram_[next];
-      ++context_[previous];
-      ++pairs_[previous * vocab_ + next];
-      ++total_;
-    }
+  void add(uint8_t previous, uint8_t next) {
+    ++unigram_[next];
+    ++context_[previous];
+    ++pairs_[previous * kBytes + next];
+    ++total_;
   }
-  double unigram(size_t token) const {
-    return static_cast<double>(unigram_[token] + 1) /
-           static_cast<double>(total_ + static_cast<int64_t>(vocab_));
+  double unigram(uint8_t byte) const {
+    return static_cast<double>(unigram_[byte] + 1) /
+           static_cast<double>(total_ + static_cast<int64_t>(kBytes));
   }
-  double bigram(size_t previous, size_t token) const {
-    const auto it = pairs_.find(previous * vocab_ + token);
-    const double seen = it == pairs_.end() ? 0.0 : static_cast<double>(it->second);
-    return (seen + unigram(token)) / static_cast<double>(context_[previous] + 1);
+  double bigram(uint8_t previous, uint8_t byte) const {
+    const auto seen = static_cast<double>(pairs_[previous * kBytes + byte]);
+    return (seen + unigram(byte)) / static_cast<double>(context_[previous] + 1);
   }
 
  private:
-  size_t vocab_;
-  std::vector<int64_t> unigram_;
-  std::vector<int64_t> context_;
-  std::unordered_map<size_t, int64_t> pairs_;
+  std::vector<int64_t> pairs_, unigram_, context_;
   int64_t total_ = 0;
 };
+
+// Calls visit(previous, byte) for each byte of the labels of all samples. A sample's first token is context only.
+template <typename Visit>
+void visit_bytes(const SampleSource& source, int64_t seq_length, const std::vector<std::string>& pieces,
+                 const Visit& visit) {
+  std::vector<int64_t> tokens(static_cast<size_t>(seq_length) + 1);
+  std::vector<uint8_t> mask(static_cast<size_t>(seq_length));
+  for (int64_t k = 0; k < source.num_samples(); ++k) {
+    source.read(k, tokens, mask);
+    const std::string& first = pieces[static_cast<size_t>(tokens[0])];
+    auto previous = static_cast<uint8_t>(first.empty() ? '\n' : first.back());
+    for (size_t i = 1; i < tokens.size(); ++i) {
+      for (const char c : pieces[static_cast<size_t>(tokens[i])]) {
+        visit(previous, static_cast<uint8_t>(c));
+        previous = static_cast<uint8_t>(c);
+      }
+    }
+  }
+}
 
 }  // namespace
 
 Baselines count_baselines(const SampleSource& train, const SampleSource& valid, int64_t seq_length,
                           const std::vector<std::string>& pieces) {
-  Counts counts(pieces.size());
-  std::vector<int64_t> tokens(static_cast<size_t>(seq_length) + 1);
-  std::vector<uint8_t> mask(static_cast<size_t>(seq_length));
-  for (int64_t k = 0; k < train.num_samples(); ++k) {
-    train.read(k, tokens, mask);
-    counts.add(tokens);
-  }
+  Counts counts;
+  visit_bytes(train, seq_length, pieces, [&](uint8_t previous, uint8_t byte) { counts.add(previous, byte); });
   Baselines result;
   double unigram_bits = 0;
   double bigram_bits = 0;
-  for (int64_t k = 0; k < valid.num_samples(); ++k) {
-    valid.read(k, tokens, mask);
-    for (size_t i = 0; i + 1 < tokens.size(); ++i) {
-      const auto label = static_cast<size_t>(tokens[i + 1]);
-      unigram_bits -= std::log2(counts.unigram(label));
-      bigram_bits -= std::log2(counts.bigram(static_cast<size_t>(tokens[i]), label));
-      result.text += pieces[label];
-      ++result.labels;
-    }
-  }
+  visit_bytes(valid, seq_length, pieces, [&](uint8_t previous, uint8_t byte) {
+    unigram_bits -= std::log2(counts.unigram(byte));
+    bigram_bits -= std::log2(counts.bigram(previous, byte));
+    result.text += static_cast<char>(byte);
+  });
   result.bytes = static_cast<int64_t>(result.text.size());
   if (result.bytes == 0) return result;
   result.unigram_bpb = unigram_bits / static_cast<double>(result.bytes);

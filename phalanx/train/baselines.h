@@ -1,11 +1,11 @@
 // File: phalanx/train/baselines.h
 //
-// Purpose: what counting alone achieves on the same validation labels: the bars that a trained model must pass.
-// Equations: unigram p(x) = (count(x) + 1) / (n + V); bigram p(x | y) = (count(y, x) + a p(x)) / (count(y) + a) with
-//   a = 1: seen pairs by their share, the rest by the unigram.
-// Contract: counts come from every sample of `train` once, scores from every label of `valid`. Bits per byte divides by
-//   the bytes of the labels' text, as the model's own figure does.
-// Units: bits per byte.
+// Purpose: what counting bytes alone achieves on the same validation text: the bars that a trained model must pass.
+// Equations: unigram p(x) = (count(x) + 1) / (n + 256); bigram p(x | y) = (count(y, x) + p(x)) / (count(y) + 1): seen
+//   pairs by their share, the rest by the unigram.
+// Contract: counts come from the labels of every sample of `train` once, scores from those of `valid`, whatever the
+//   tokenizer: tokens stand for their bytes, ends of documents for none.
+// Units: bits per byte, as the model's own figure.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,7 @@ struct Baselines {
   double unigram_bpb = 0;
   double bigram_bpb = 0;
   int64_t bytes = 0;  // of the validation labels
-  int64_t labels = 0;
-  std::string text;  // those labels as bytes, for a compressor
+  std::string text;   // those labels as bytes, for a compressor
 };
 
 // `piece[id]` is the text of a token.

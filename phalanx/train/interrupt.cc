@@ -1,9 +1,11 @@
 #include "phalanx/train/interrupt.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include "phalanx/base/clock.h"
+#include "phalanx/base/log.h"
 
 namespace phalanx {
 namespace {
@@ -39,6 +41,8 @@ void InterruptGuard::watch() {
     if (received_ == 0) {
       received_ = number;
       first_at = now;
+      log_warning(fmt::format("{}: saving and stopping after this step; once more ends at once",
+                              number == SIGINT ? "SIGINT" : "SIGTERM"));
     } else if (now - first_at > kSameRequestSeconds) {
       ::_exit(128 + number);  // the user insists
     }

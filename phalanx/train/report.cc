@@ -6,25 +6,14 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "phalanx/arch/pattern.h"
 #include "phalanx/base/clock.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/base/log.h"
-#include "phalanx/telemetry/flops.h"
 #include "phalanx/telemetry/svg.h"
 
 namespace phalanx {
 namespace {
-
-GptFlopsShape flops_shape(const ModelConfig& m) {
-  return {.layers = m.num_layers,
-          .hidden = m.hidden_size,
-          .mlp_hidden = m.ffn_hidden_size,
-          .vocab = m.padded_vocab_size(),
-          .heads = m.num_attention_heads,
-          .kv_groups = m.num_query_groups,
-          .head_dim = m.kv_channels,
-          .gated_mlp = is_gated(m.activation)};
-}
 
 void to_stderr(std::string_view text) {
   const ssize_t ignored = ::write(STDERR_FILENO, text.data(), text.size());
@@ -43,6 +32,19 @@ std::string metrics_path(const RunConfig& config, bool start_over) {
 }
 
 }  // namespace
+
+GptFlopsShape flops_shape(const ModelConfig& m) {
+  const std::vector<LayerKind> layers = parse_pattern(m.pattern).layers;
+  return {.attention_layers = std::count(layers.begin(), layers.end(), LayerKind::kAttention),
+          .mlp_layers = std::count(layers.begin(), layers.end(), LayerKind::kMlp),
+          .hidden = m.hidden_size,
+          .mlp_hidden = m.ffn_hidden_size,
+          .vocab = m.padded_vocab_size(),
+          .heads = m.num_attention_heads,
+          .kv_groups = m.num_query_groups,
+          .head_dim = m.kv_channels,
+          .gated_mlp = is_gated(m.activation)};
+}
 
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device) {
   constexpr int64_t n = 768;

@@ -10,12 +10,16 @@
 #include <optional>
 #include <string>
 
+#include "phalanx/telemetry/flops.h"
 #include "phalanx/telemetry/metrics.h"
 #include "phalanx/telemetry/progress.h"
 #include "phalanx/telemetry/tensorboard.h"
 #include "phalanx/train/run_config.h"
 
 namespace phalanx {
+
+// What the FLOPs of a step are counted from; `model` is finalized.
+GptFlopsShape flops_shape(const ModelConfig& model);
 
 // FLOP/s of a square product in the run's dtype on this device: best of a few, about a tenth of a second.
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "phalanx/base/error.h"
+#include "phalanx/tokenizer/utf8.h"
 
 namespace phalanx {
 namespace {
@@ -37,10 +38,41 @@ void check_layout(const ParallelConfig& p, Violations& v) {
   v.require(p.zero_stage == 0, "parallel.zero_stage needs data-parallel ranks: leave it at 0");
 }
 
+// Values that do nothing yet may not look as if they did.
+void check_unused(const ParallelConfig& p, Violations& v) {
+  const ParallelConfig untouched;
+  v.require(p.schedule == untouched.schedule || p.schedule == "1f1b" || p.schedule == "interleaved",
+            "parallel.schedule is '" + p.schedule + "', known: 1f1b, interleaved (used with pipeline ranks)");
+  v.require(p.order == untouched.order, "parallel.order has no effect with one rank: leave it out");
+  v.require(!p.sequence_parallel, "parallel.sequence_parallel needs tensor ranks: leave it out");
+}
+
+constexpr int64_t kMostSamples = int64_t{1} << 50;
+constexpr int64_t kMostRows = int64_t{1} << 31;
+
+void require_interval(const std::optional<int64_t>& value, const std::string& key, Violations& v) {
+  v.require(!value || *value > 0,
+            key + " is " + std::to_string(value.value_or(0)) + ": give 1 or more, or none");
+}
+
+void check_sizes(const TrainConfig& t, int64_t seq_length, Violations& v) {
+  v.require(t.micro_batch_size > 0,
+            "train.micro_batch_size is " + std::to_string(t.micro_batch_size) + ": give 1 or more");
+  v.require(t.global_batch_size >= 0,
+            "train.global_batch_size is " + std::to_string(t.global_batch_size) + ": give 1 or more");
+  const int64_t batch = std::max(t.global_batch_size, t.micro_batch_size);
+  v.require(batch <= 0 || seq_length <= 0 || batch <= kMostRows / std::max<int64_t>(1, seq_length),
+            "a step of " + std::to_string(batch) + " samples of " + std::to_string(seq_length) +
+                " tokens is beyond 2^31 tokens: make the batch smaller");
+  v.require(t.train_iters >= 0 && t.train_samples >= 0 && t.train_samples <= kMostSamples &&
+                t.train_iters <= kMostSamples / std::max<int64_t>(1, batch),
+            "train.train_iters is " + std::to_string(t.train_iters) + " and train_samples " +
+                std::to_string(t.train_samples) + ": give 0 to 2^50 samples in all");
+  v.require(t.seed >= 0 && t.seed < (int64_t{1} << 32),
+            "train.seed is " + std::to_string(t.seed) + ": give 0 to 2^32 - 1");
+}
+
 void check_train(const TrainConfig& t, Violations& v) {
-  v.require(t.micro_batch_size > 0, "train.micro_batch_size must be positive");
-  v.require(t.train_iters >= 0 && t.train_samples >= 0,
-            "train.train_iters and train_samples must be at least 0");
   v.require(t.train_iters == 0 || t.train_samples == 0,
             "give one of train.train_iters and train.train_samples");
   v.require(t.train_iters > 0 || t.train_samples > 0 || t.skip_train,
@@ -50,7 +82,8 @@ void check_train(const TrainConfig& t, Violations& v) {
   v.require(
       t.rampup_batch_size.empty() || t.train_samples > 0,
       "train.rampup_batch_size needs train.train_samples instead of train_iters, as the steps vary in size");
-  v.require(!t.eval_interval || *t.eval_interval > 0, "train.eval_interval must be positive or none");
+  require_interval(t.eval_interval, "train.eval_interval", v);
+  require_interval(t.exit_interval, "train.exit_interval", v);
   v.require(t.eval_iters >= 0, "train.eval_iters must be at least 0");
   v.require(t.recompute_num_layers > 0, "train.recompute_num_layers must be positive");
   v.require(t.dtype != DtypeKind::kFp16, "train.dtype fp16 is not supported yet: use bf16");
@@ -67,9 +100,20 @@ void check_data(const DataConfig& d, Violations& v) {
       !d.train_data_path.empty() || !d.valid_data_path.empty() || !d.test_data_path.empty();
   v.require(d.mock_data || blend || per_split,
             "data.data_path (--data-path PREFIX) or --mock-data must be given");
+  v.require(!(d.mock_data && (blend || per_split)),
+            "data.mock_data and data paths are both given: keep one of them");
   v.require(!(blend && per_split), "give data.data_path or the per-split paths, not both");
   v.require(d.mock_mask_fraction >= 0 && d.mock_mask_fraction < 1,
             "data.mock_mask_fraction must lie in [0, 1)");
+}
+
+// Rules about ends of documents need to know the token that ends one.
+void check_end_of_document(const RunConfig& config, Violations& v) {
+  const TrainConfig& t = config.train;
+  v.require(!config.data.tokenizer_type.empty() ||
+                !(t.eod_mask_loss || t.reset_position_ids || t.reset_attention_mask),
+            "train.eod_mask_loss, reset_position_ids and reset_attention_mask need data.tokenizer_type "
+            "(--tokenizer-type), which says what token ends a document");
 }
 
 }  // namespace
@@ -127,12 +171,21 @@ ConfigTree make_config_tree(RunConfig& config) {
 void resolve_run(RunConfig& config) {
   Violations violations;
   check_layout(config.parallel, violations);
+  check_unused(config.parallel, violations);
+  check_sizes(config.train, config.model.seq_length, violations);
   check_train(config.train, violations);
+  check_end_of_document(config, violations);
+  require_interval(config.checkpoint.save_interval, "checkpoint.save_interval", violations);
+  require_interval(config.checkpoint.save_retain_interval, "checkpoint.save_retain_interval", violations);
+  violations.require(is_utf8(config.runtime.run_dir),
+                     "runtime.run_dir is no valid UTF-8, which the checkpoint's manifest could not hold");
   check_data(config.data, violations);
   violations.require(!config.optim.loss_scale,
                      "optim.loss_scale belongs to fp16, which is not supported yet: drop it");
   violations.require(config.log.interval > 0, "log.interval must be positive");
-  violations.require(config.runtime.threads >= 0, "runtime.threads must be at least 0");
+  violations.require(
+      config.runtime.threads >= 0 && config.runtime.threads <= 1024,
+      "runtime.threads is " + std::to_string(config.runtime.threads) + ": give 0 (all cores) to 1024");
   violations.throw_if_any();
   if (config.train.global_batch_size == 0) config.train.global_batch_size = config.train.micro_batch_size;
   if (config.checkpoint.save.empty()) config.checkpoint.save = config.runtime.run_dir + "/checkpoints";

@@ -1,7 +1,11 @@
 #include "phalanx/train/sample_source.h"
 
+#include <fmt/format.h>
+
 #include "phalanx/base/error.h"
-#include "phalanx/data/gpt_dataset.h"
+#include "phalanx/base/threads.h"
+#include "phalanx/data/blended_dataset.h"
+#include "phalanx/data/fim.h"
 #include "phalanx/data/mock.h"
 
 namespace phalanx {
@@ -9,14 +13,36 @@ namespace {
 
 class FileSource : public SampleSource {
  public:
-  explicit FileSource(GptDataset dataset) : dataset_(std::move(dataset)) {}
-  int64_t num_samples() const override { return dataset_.num_samples(); }
+  explicit FileSource(std::unique_ptr<const BlendedDataset> dataset) : dataset_(std::move(dataset)) {}
+  int64_t num_samples() const override { return dataset_->num_samples(); }
   void read(int64_t sample, std::span<int64_t> tokens, std::span<uint8_t> label_mask) const override {
-    dataset_.read(sample, tokens, label_mask);
+    dataset_->read(sample, tokens, label_mask);
+  }
+  void read_packed(int64_t sample, std::span<int64_t> tokens, std::span<uint8_t> label_mask,
+                   std::vector<int64_t>& starts) const override {
+    dataset_->read(sample, tokens, label_mask, &starts);
   }
 
  private:
-  GptDataset dataset_;
+  std::unique_ptr<const BlendedDataset> dataset_;
+};
+
+class FimSource : public SampleSource {
+ public:
+  FimSource(std::unique_ptr<const BlendedDataset> dataset, const Tokenizer& tokenizer,
+            const FimOptions& options)
+      : dataset_(std::move(dataset)), fim_(tokenizer, options) {}
+  int64_t num_samples() const override { return dataset_->num_samples(); }
+  void read(int64_t sample, std::span<int64_t> tokens, std::span<uint8_t> label_mask) const override {
+    dataset_->read(sample, tokens, label_mask);
+    size_t filled = tokens.size();  // what a kept partial sample holds
+    while (filled > 1 && label_mask[filled - 2] == 0) --filled;
+    fim_.apply(sample, tokens.first(filled), label_mask.first(filled - 1));
+  }
+
+ private:
+  std::unique_ptr<const BlendedDataset> dataset_;
+  FillInTheMiddle fim_;
 };
 
 class MockSource : public SampleSource {
@@ -31,32 +57,60 @@ class MockSource : public SampleSource {
   MockDataset dataset_;
 };
 
-const char* part_name(SplitPart part) {
-  switch (part) {
-    case SplitPart::kTrain:
-      return "train";
-    case SplitPart::kValid:
-      return "valid";
-    case SplitPart::kTest:
-      return "test";
+void check_settings(const DataConfig& config) {
+  if (!(config.mid_level_dataset_surplus >= 0 && config.mid_level_dataset_surplus <= 100)) {
+    throw Error(ErrorKind::kBadInput, {.where = "data.mid_level_dataset_surplus",
+                                       .got = fmt::format("{}", config.mid_level_dataset_surplus),
+                                       .needed = "a share in [0, 100]",
+                                       .fix = "change the setting"});
   }
-  return "";
+  if (config.num_dataset_builder_threads < 0 || config.num_dataset_builder_threads > 1024) {
+    throw Error(ErrorKind::kBadInput, {.where = "data.num_dataset_builder_threads",
+                                       .got = fmt::format("{}", config.num_dataset_builder_threads),
+                                       .needed = "0 (every core) to 1024",
+                                       .fix = "change the setting"});
+  }
 }
 
-const std::vector<std::string>& own_paths(const DataConfig& config, SplitPart part) {
-  if (part == SplitPart::kTrain) return config.train_data_path;
-  return part == SplitPart::kValid ? config.valid_data_path : config.test_data_path;
+// The order of samples of this part, as the ranks agree to build it.
+std::unique_ptr<const BlendedDataset> open_files(const DataConfig& config, const PartData& data,
+                                                 SplitPart part, const SampleSourceOptions& options) {
+  const std::string& folder = config.data_cache_path.empty() ? options.cache_folder : config.data_cache_path;
+  BlendedOptions blend{.part = part,
+                       .num_samples = options.num_samples,
+                       .seq_length = options.seq_length,
+                       .seed = static_cast<int64_t>(options.seed),
+                       .vocab_size = options.vocab_size,
+                       .surplus = config.mid_level_dataset_surplus,
+                       .threads = thread_count(config.num_dataset_builder_threads),
+                       .cache = std::make_shared<IndexCache>(
+                           IndexCacheOptions{.folder = folder, .writes = options.first_rank})};
+  if (data.cut) blend.split = config.split;
+  if (options.barrier && !options.first_rank) options.barrier();
+  auto dataset = BlendedDataset::open(data.blend, blend);
+  if (options.barrier && options.first_rank) options.barrier();
+  return dataset;
 }
 
-void require_one_path(const std::vector<std::string>& paths, SplitPart part) {
-  if (paths.size() == 1) return;
-  throw Error(ErrorKind::kBadInput, {.where = std::string("data paths of ") + part_name(part),
-                                     .got = std::to_string(paths.size()) + " entries",
-                                     .needed = "one prefix of a .bin/.idx pair; blends are not supported yet",
-                                     .fix = "merge the files, or give one prefix"});
+// Only a blend without weights, or one prefix of it, can be shorter than what was asked for.
+void check_enough(const BlendedDataset& dataset, SplitPart part, const SampleSourceOptions& options) {
+  if (options.may_be_short || !options.num_samples || dataset.num_samples() >= *options.num_samples) return;
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = fmt::format("the {} data", split_part_name(part)),
+       .got = fmt::format("{} samples in one pass over {} data sets without weights", dataset.num_samples(),
+                          dataset.num_datasets()),
+       .needed = fmt::format("{}", *options.num_samples),
+       .fix = "give weights, with which data sets are read as often as it takes, or ask for fewer samples"});
 }
 
 }  // namespace
+
+void SampleSource::read_packed(int64_t sample, std::span<int64_t> tokens, std::span<uint8_t> label_mask,
+                               std::vector<int64_t>& starts) const {
+  starts.assign(1, 0);
+  read(sample, tokens, label_mask);
+}
 
 std::unique_ptr<SampleSource> make_sample_source(const DataConfig& config, SplitPart part,
                                                  const SampleSourceOptions& options) {
@@ -68,19 +122,21 @@ std::unique_ptr<SampleSource> make_sample_source(const DataConfig& config, Split
                                                     .seed = options.seed + static_cast<uint64_t>(part),
                                                     .mask_fraction = config.mock_mask_fraction});
   }
-  const bool shared = !config.data_path.empty();
-  const std::vector<std::string>& paths = shared ? config.data_path : own_paths(config, part);
-  if (paths.empty()) return nullptr;
-  require_one_path(paths, part);
-  const auto tokens = std::make_shared<const IndexedDataset>(paths[0]);
-  std::optional<SequenceRange> range = SequenceRange{0, tokens->num_sequences()};
-  if (shared) range = split_sequences(config.split, tokens->num_sequences())[static_cast<size_t>(part)];
-  if (!range) return nullptr;
-  return std::make_unique<FileSource>(GptDataset(tokens, {.sequences = *range,
-                                                          .num_samples = options.num_samples,
-                                                          .seq_length = options.seq_length,
-                                                          .seed = static_cast<int64_t>(options.seed),
-                                                          .vocab_size = options.vocab_size}));
+  check_settings(config);
+  const PartData data = data_of_part(config, part);
+  if (data.blend.prefixes.empty()) return nullptr;
+  std::unique_ptr<const BlendedDataset> dataset = open_files(config, data, part, options);
+  if (dataset == nullptr) return nullptr;
+  check_enough(*dataset, part, options);
+  if (!config.fim_data) return std::make_unique<FileSource>(std::move(dataset));
+  if (options.tokenizer == nullptr) {
+    throw Error(ErrorKind::kBadInput, {.where = "data.fim_data",
+                                       .got = "no tokenizer",
+                                       .needed = "the tokenizer that made the data: pieces are cut as text",
+                                       .fix = "set data.tokenizer_type (--tokenizer-type)"});
+  }
+  const FimOptions fim = fim_options(config, *options.tokenizer, options.seed, static_cast<int32_t>(part));
+  return std::make_unique<FimSource>(std::move(dataset), *options.tokenizer, fim);
 }
 
 }  // namespace phalanx

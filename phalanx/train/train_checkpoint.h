@@ -32,6 +32,9 @@ TrainState load_training(const RunConfig& config, const std::string& folder, Mod
 // `path` is a checkpoint, a folder of checkpoints or a run folder; nothing found is an Error(kBadInput).
 std::string resolve_checkpoint_folder(const std::string& path, std::optional<int64_t> step);
 
+// Before a run goes on at `step`: later checkpoints are renamed, so that they are never taken for its newest.
+void set_newer_aside(const std::string& checkpoints, int64_t step);
+
 // The matrix-product routes of the run: fixed when deterministic, else RUN_DIR/gemm.json, measured when absent.
 kernels::Gemm choose_gemm(const RunConfig& config);
 

@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "phalanx/base/error.h"
 #include "phalanx/config/megatron.h"
 #include "phalanx/train/baselines.h"
@@ -75,10 +77,19 @@ class AlternatingSource : public SampleSource {
 TEST(Baselines, CountWhatTheyShould) {
   const AlternatingSource source;
   const Baselines b = count_baselines(source, source, 100, {"a", "b"});
-  EXPECT_NEAR(b.unigram_bpb, 1.0, 1e-6);
+  EXPECT_NEAR(b.unigram_bpb, -std::log2(2501.0 / (5000 + 256)), 1e-12);
   EXPECT_LT(b.bigram_bpb, 0.01);
   EXPECT_EQ(b.bytes, 5000);
   EXPECT_EQ(b.text.substr(0, 4), "baba");
+}
+
+// Tokens of several bytes and a special token without text: the same bytes, the same figures.
+TEST(Baselines, CountBytesWhateverTheTokens) {
+  const AlternatingSource source;
+  const Baselines b = count_baselines(source, source, 100, {"", "abab"});
+  EXPECT_EQ(b.bytes, 4 * 2500);
+  EXPECT_NEAR(b.unigram_bpb, -std::log2(5001.0 / (10000 + 256)), 1e-12);
+  EXPECT_LT(b.bigram_bpb, 0.01);
 }
 
 TEST(RunConfig, AliasTablesFitTheStructs) {

@@ -4,12 +4,14 @@
 #include <ATen/Parallel.h>
 
 #include <cmath>
+#include <filesystem>
 #include <numbers>
 #include <numeric>
 #include <thread>
 
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
+#include "phalanx/base/fs.h"
 #include "phalanx/base/log.h"
 #include "phalanx/checkpoint/checkpoint.h"
 #include "phalanx/tensor/device.h"
@@ -24,12 +26,9 @@ int64_t total_samples(const RunConfig& c) {
   return c.train.train_samples > 0 ? c.train.train_samples : c.train.train_iters * c.train.global_batch_size;
 }
 
-// Megatron's rule: room for every evaluation of the run, and the one at its end.
+// Every evaluation sees the same first samples of the split, so that its curve is comparable with itself.
 int64_t valid_samples(const RunConfig& c) {
-  if (!c.train.eval_interval && !c.train.skip_train) return 0;
-  const int64_t steps = total_samples(c) / c.train.global_batch_size;
-  const int64_t evaluations = c.train.eval_interval ? steps / *c.train.eval_interval + 1 : 1;
-  return evaluations * c.train.eval_iters * c.train.global_batch_size;
+  return c.train.eval_interval || c.train.skip_train ? c.train.eval_iters * c.train.global_batch_size : 0;
 }
 
 SampleSourceOptions source_options(const RunConfig& c, int64_t num_samples) {
@@ -48,6 +47,13 @@ ModelOptions model_options(const RunConfig& c) {
                         .num_layers = c.train.recompute_num_layers}};
 }
 
+bool same_folder(const std::string& a, const std::string& b) {
+  const auto normal = [](const std::string& path) {
+    return (std::filesystem::absolute(path) / "").lexically_normal();
+  };
+  return normal(a) == normal(b);
+}
+
 }  // namespace
 
 std::string resume_hint(const RunConfig& config) {
@@ -63,11 +69,9 @@ Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
                   config_.train.micro_batch_size) {
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   at::set_num_threads(static_cast<int>(config_.runtime.threads > 0 ? config_.runtime.threads : cores));
-  train_ =
-      make_sample_source(config_.data, SplitPart::kTrain, source_options(config_, total_samples(config_)));
-  const int64_t needed = valid_samples(config_);
-  if (needed > 0)
-    valid_ = make_sample_source(config_.data, SplitPart::kValid, source_options(config_, needed));
+  if (!config_.train.skip_train) train_ = open_source(SplitPart::kTrain, total_samples(config_));
+  if (const int64_t needed = valid_samples(config_); needed > 0)
+    valid_ = open_source(SplitPart::kValid, needed);
   if (tokenizer_) {
     token_bytes_ = token_byte_counts(*tokenizer_);
     rules_.eod = tokenizer_->eod().value_or(-1);
@@ -83,6 +87,21 @@ Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
 
 Trainer::~Trainer() = default;
 
+std::unique_ptr<SampleSource> Trainer::open_source(SplitPart part, int64_t num_samples) const {
+  SampleSourceOptions options = source_options(config_, num_samples);
+  options.tokenizer = tokenizer_.get();
+  auto source = make_sample_source(config_.data, part, options);
+  if (source) return source;
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = std::string("the ") + split_part_name(part) + " data",
+       .got = "no documents (data.split is " + config_.data.split + ")",
+       .needed = "some, as the run asks for this part",
+       .fix = part == SplitPart::kTrain
+                  ? "change data.split (--split), or give data.train_data_path"
+                  : "change data.split (--split), give data.valid_data_path, or drop train.eval_interval"});
+}
+
 bool Trainer::done() const {
   return progress_.consumed_samples >= total_samples(config_);
 }
@@ -91,6 +110,23 @@ std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_
                                               int64_t count) const {
   return build_micro_batches(source, first, count, config_.train.micro_batch_size, config_.model.seq_length,
                              rules_);
+}
+
+int64_t Trainer::samples_of_step(int64_t consumed) const {
+  return std::min(total_samples(config_) - consumed, batch_size_.at(consumed));
+}
+
+// From where the run stands on: which samples a step takes follows from the samples before it.
+void Trainer::start_loader() {
+  const auto produce =
+      [this, consumed = progress_.consumed_samples]() mutable -> std::optional<std::vector<HostBatch>> {
+    const int64_t samples = samples_of_step(consumed);
+    if (samples <= 0) return std::nullopt;
+    std::vector<HostBatch> batches = micro_batches(*train_, consumed, samples);
+    consumed += samples;
+    return batches;
+  };
+  loader_ = std::make_unique<Prefetcher<std::vector<HostBatch>>>(produce, config_.data.prefetch_steps);
 }
 
 void Trainer::check_finite(const StepOutcome& outcome) const {
@@ -124,16 +160,18 @@ void Trainer::log_memory(const StepOutcome& outcome) {
 
 void Trainer::one_step(StepMetrics& metrics) {
   const int64_t step = progress_.step + 1;
-  const int64_t left = total_samples(config_) - progress_.consumed_samples;
-  const int64_t samples = std::min(left, batch_size_.at(progress_.consumed_samples));
+  const int64_t samples = samples_of_step(progress_.consumed_samples);
   const auto& skip = config_.train.iterations_to_skip;
   StepContext context;
   context.step = step;
   context.seed = static_cast<uint64_t>(config_.train.seed);
   context.lr = schedule_.at(progress_.consumed_samples);
   context.update = std::find(skip.begin(), skip.end(), step) == skip.end();
-  const StepOutcome outcome = run_train_step(
-      *model_, *optimizer_, micro_batches(*train_, progress_.consumed_samples, samples), context);
+  const double waited = loader_->waited_seconds();
+  const std::optional<std::vector<HostBatch>> batches = loader_->next();
+  waited_seconds_ = loader_->waited_seconds() - waited;
+  PHALANX_CHECK(batches.has_value(), "the loader ends where the run does");
+  const StepOutcome outcome = run_train_step(*model_, *optimizer_, *batches, context);
   if (context.update) check_finite(outcome);
   progress_.step = step;
   progress_.consumed_samples += samples;
@@ -153,14 +191,14 @@ void Trainer::one_step(StepMetrics& metrics) {
   if (!verdict.ok()) report_->say(verdict.message);
 }
 
-void Trainer::evaluate(StepMetrics& metrics) {
+void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
   if (!valid_) return;
   EvalSum total;
   double bytes = 0;
-  // Every evaluation sees the same first samples of the split, so that its curve is comparable with itself.
   const int64_t count =
       std::min(config_.train.eval_iters * config_.train.global_batch_size, valid_->num_samples());
   for (int64_t first = 0; first < count; first += config_.train.micro_batch_size) {
+    if (interrupt.signal() != 0) return;  // half an evaluation is no number
     const auto batches =
         micro_batches(*valid_, first, std::min(config_.train.micro_batch_size, count - first));
     const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step});
@@ -168,8 +206,9 @@ void Trainer::evaluate(StepMetrics& metrics) {
     total.counted += sum.counted;
     for (const HostBatch& host : batches) {
       for (size_t i = 0; i < host.labels.size() && !token_bytes_.empty(); ++i) {
-        if (host.label_mask[i] != 0)
-          bytes += static_cast<double>(token_bytes_.at(static_cast<size_t>(host.labels[i])));
+        const auto label = static_cast<size_t>(host.labels[i]);
+        if (host.label_mask[i] != 0 && label < token_bytes_.size())
+          bytes += static_cast<double>(token_bytes_[label]);
       }
     }
   }
@@ -197,15 +236,20 @@ void Trainer::load_folder(const std::string& folder, bool own_run) {
 }
 
 void Trainer::load() {
-  if (const auto step =
-          config_.checkpoint.load_step ? config_.checkpoint.load_step : newest_step(config_.checkpoint.save);
-      step && (path_exists(step_folder(config_.checkpoint.save, *step)) || config_.checkpoint.load.empty())) {
-    load_folder(step_folder(config_.checkpoint.save, *step), /*own_run=*/true);
+  const CheckpointConfig& c = config_.checkpoint;
+  const auto step = c.load_step ? c.load_step : newest_step(c.save);
+  if (step && (path_exists(step_folder(c.save, *step)) || c.load.empty())) {
+    load_folder(step_folder(c.save, *step), /*own_run=*/true);
+    if (!config_.train.skip_train) set_newer_aside(c.save, *step);
     return;
   }
-  if (config_.checkpoint.load.empty()) return;
-  load_folder(resolve_checkpoint_folder(config_.checkpoint.load, config_.checkpoint.load_step),
-              /*own_run=*/false);
+  if (c.load.empty()) return;
+  // Scripts give --save and --load the same folder, also for the first start.
+  if (same_folder(c.load, c.save) && !newest_step(c.save)) {
+    log_warning(fmt::format("{}: nothing to load yet; the run starts from new weights", c.load));
+    return;
+  }
+  load_folder(resolve_checkpoint_folder(c.load, c.load_step), /*own_run=*/false);
 }
 
 bool Trainer::leave_now(double started) {
@@ -227,11 +271,10 @@ void Trainer::fill_from_record(TrainSummary& summary) const {
 
 TrainSummary Trainer::run(InterruptGuard& interrupt) {
   const double started = monotonic_seconds();
-  load();
   const double peak = measure_gemm_flops(gemm_, model_->dtype(), model_->device());
-  const int64_t steps_left =
-      (total_samples(config_) - progress_.consumed_samples + config_.train.global_batch_size - 1) /
-      config_.train.global_batch_size;
+  int64_t steps_left = 0;
+  for (int64_t consumed = progress_.consumed_samples; consumed < total_samples(config_); ++steps_left)
+    consumed += samples_of_step(consumed);
   report_ =
       std::make_unique<RunReport>(config_,
                                   ReportOptions{.first_step = progress_.step + 1,
@@ -239,6 +282,7 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
                                                 .start_over = saved_step_ < 0 && !config_.train.skip_train},
                                   peak);
   first_step_ = progress_.step + 1;
+  if (!config_.train.skip_train) start_loader();
   interrupt.arm();
   TrainSummary summary;
   bool leave = false;
@@ -248,8 +292,9 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
     const int64_t consumed = progress_.consumed_samples;
     one_step(metrics);
     metrics.seconds = monotonic_seconds() - before;
+    metrics.data_stall = waited_seconds_ / metrics.seconds;
     const auto& t = config_.train;
-    if (t.eval_interval && (progress_.step % *t.eval_interval == 0 || done())) evaluate(metrics);
+    if (t.eval_interval && (progress_.step % *t.eval_interval == 0 || done())) evaluate(metrics, interrupt);
     report_->step(metrics, progress_.consumed_samples - consumed);
     summary.last_loss = metrics.loss;
     if (metrics.valid_loss) summary.valid_loss = metrics.valid_loss;
@@ -260,7 +305,7 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
   }
   if (config_.train.skip_train) {
     StepMetrics metrics;
-    evaluate(metrics);
+    evaluate(metrics, interrupt);
     summary.valid_loss = metrics.valid_loss;
     summary.valid_bpb = metrics.valid_bpb;
   }

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "phalanx/data/prefetcher.h"
 #include "phalanx/model/model.h"
 #include "phalanx/optim/lr_schedule.h"
 #include "phalanx/optim/optimizer.h"
@@ -33,7 +34,7 @@ struct Progress {
 
 struct TrainSummary {
   Progress progress;
-  double last_loss = 0;
+  std::optional<double> last_loss;
   std::optional<double> valid_loss;
   std::optional<double> valid_bpb;
   bool finished = false;  // false: left early (signal, exit_interval, duration)
@@ -45,20 +46,24 @@ class Trainer {
   Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer);
   ~Trainer();
 
+  // Takes the weights, and when the run has a checkpoint its state, from where the config says. Before run().
+  void load();
   // The guard is the process's; it is armed here.
   TrainSummary run(InterruptGuard& interrupt);
 
  private:
-  void load();
+  std::unique_ptr<SampleSource> open_source(SplitPart part, int64_t num_samples) const;
   void load_folder(const std::string& folder, bool own_run);
   void save();
   void one_step(StepMetrics& metrics);
-  void evaluate(StepMetrics& metrics);
+  void evaluate(StepMetrics& metrics, const InterruptGuard& interrupt);
   void fill_from_record(TrainSummary& summary) const;
   void check_finite(const StepOutcome& outcome) const;
   void log_memory(const StepOutcome& outcome);
   bool leave_now(double started);
   bool done() const;
+  int64_t samples_of_step(int64_t consumed) const;
+  void start_loader();
   std::vector<HostBatch> micro_batches(const SampleSource& source, int64_t first, int64_t count) const;
 
   RunConfig config_;
@@ -76,8 +81,10 @@ class Trainer {
   OutlierDetector outliers_;
   Progress progress_;
   int64_t saved_step_ = -1;
-  int64_t first_step_ = 1;  // of this process
+  int64_t first_step_ = 1;     // of this process
+  double waited_seconds_ = 0;  // for the data of the last step
   std::unique_ptr<RunReport> report_;
+  std::unique_ptr<Prefetcher<std::vector<HostBatch>>> loader_;  // last: its thread reads what stands above
 };
 
 // What SIGINT users read: the command that goes on.
