@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "apps/phalanx/verbs.h"
+#include "apps/phalanx/bench_verbs.h"
 #include "phalanx/arch/presets.h"
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
@@ -22,6 +22,10 @@ constexpr const char* kHelp =
     "usage: phalanx bench train [--config tiny|small|base|PRESET] [--steps N] [--warmup N] [--threads N]\n"
     "                           [--micro-batch B] [--dtype fp32|bf16|fp64] [--device cpu|cuda] [--json]\n"
     "Training speed on one repeated random batch; the matrix-product rate is measured between the steps.\n"
+    "usage: phalanx bench tokenizer --tokenizer-type T --tokenizer-model M --input FILE.jsonl [--json]\n"
+    "Encoding speed of one thread on text that it sees for the first time, setting up included.\n"
+    "usage: phalanx bench order --lengths FILE --samples N --seq-length S [--threads N] [--json]\n"
+    "Time to build sample and shuffle index; FILE holds document lengths as int32.\n"
     "example: phalanx bench train --config small --threads 1 --json\n";
 
 // The peers' micro-batches for their sizes; any other preset takes 1.
@@ -139,25 +143,24 @@ Json bench_train(const TrainBench& bench) {
 }  // namespace
 
 int run_bench(const Arguments& args) {
-  if (sub_verb("bench", args, {"train"}) == "--help") {
+  const std::string word = sub_verb("bench", args, {"train", "tokenizer", "order"});
+  if (word == "--help" || std::find(args.begin(), args.end(), "--help") != args.end()) {
     print_line(kHelp);
     return 0;
   }
+  const Arguments rest(args.begin() + 1, args.end());
+  if (word == "tokenizer") return run_bench_tokenizer(rest);
+  if (word == "order") return run_bench_order(rest);
   TrainBench bench;
   ConfigTree tree;
   tree.add_section("bench", bench);
-  FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}, {"--help", "", FlagKind::kSwitch}},
-                  .megatron = false};
+  FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}}, .megatron = false};
   for (const ConfigField& field : tree.sections()[0].fields) {
     std::string flag = "--" + field.ref.name();
     std::replace(flag.begin(), flag.end(), '_', '-');
     rules.aliases.push_back({flag, "bench." + field.ref.name(), FlagKind::kValue, field.ref.help()});
   }
-  const ParsedFlags flags = parse_flags(Arguments(args.begin() + 1, args.end()), tree, rules);
-  if (flags.has("--help")) {
-    print_line(kHelp);
-    return 0;
-  }
+  const ParsedFlags flags = parse_flags(rest, tree, rules);
   apply_flags(tree, flags, true);
   if (bench.steps < 1 || bench.warmup < 0 || bench.threads < 1) {
     throw Error(ErrorKind::kUsage, {.where = "phalanx bench train",

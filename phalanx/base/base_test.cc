@@ -22,6 +22,14 @@ TEST(Error, NearestNameFindsTyposOnly) {
   EXPECT_EQ(nearest_name("zzz", known), "");
 }
 
+// The block after the last would have the bits of block 0.
+TEST(PhiloxDeathTest, AnElementBeyondTheCounterIsNoOtherElement) {
+  const RandomKey key{.seed = 1, .layer = 3};
+  const auto last = static_cast<uint64_t>(kMaxPhiloxElements) - 1;
+  EXPECT_EQ(philox_u32(key, last), philox_block(key, last / 4)[3]);
+  EXPECT_DEATH(philox_u32(key, last + 1), "indices below 2.50");
+}
+
 // Known-answer vectors of the Random123 distribution (kat_vectors, philox4x32 10 rounds).
 TEST(Philox, KnownAnswers) {
   EXPECT_EQ(philox4x32_10({0, 0, 0, 0}, 0),

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "phalanx/base/error.h"
+
 namespace phalanx {
 namespace {
 
@@ -29,6 +31,8 @@ PhiloxBlock philox4x32_10(PhiloxBlock c, uint64_t key) {
 }
 
 PhiloxBlock philox_block(const RandomKey& key, uint64_t block) {
+  PHALANX_CHECK(block < static_cast<uint64_t>(kMaxPhiloxElements) / 4,
+                "random elements have indices below 2^50");
   const auto step = static_cast<uint64_t>(key.step);
   const PhiloxBlock counter = {
       static_cast<uint32_t>(block),

@@ -8,7 +8,8 @@
 //   word 1: block bits 32..47 | layer << 16       layer in [0, 65536)
 //   word 2: step bits 0..31
 //   word 3: step bits 32..39 | purpose << 8       step in [0, 2^40), purpose in [0, 256)
-// The key is the 64-bit seed, low word first. Element indices reach 2^50.
+// The key is the 64-bit seed, low word first. Element indices reach 2^50; one beyond, which would share the bits of
+//   another, is a failed check.
 #pragma once
 
 #include <array>
@@ -24,6 +25,7 @@ enum class RandomPurpose : uint8_t {
   kSampling = 5,
   kMockData = 6,
   kMockMask = 7,
+  kFillInTheMiddle = 8,
   kTest = 255,
 };
 
@@ -34,6 +36,8 @@ struct RandomKey {
   int64_t step = 0;
   int32_t layer = 0;
 };
+
+inline constexpr int64_t kMaxPhiloxElements = int64_t{1} << 50;
 
 using PhiloxBlock = std::array<uint32_t, 4>;
 

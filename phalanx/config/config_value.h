@@ -6,12 +6,15 @@
 //   item, an empty text is an empty list. format_number gives the shortest text that reads back to the same double.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
+
+#include "phalanx/base/error.h"
 
 namespace phalanx {
 
@@ -43,6 +46,14 @@ std::string format_value(const ConfigValue& value);  // lists as split_list read
 
 // nullopt when an item is empty ("a,,b") or a backslash escapes nothing.
 std::optional<std::vector<std::string>> split_list(std::string_view text);
+
+// The known name that `word` misspells, or "": nearest_name would also name what merely shares some letters.
+template <typename Container>
+std::string misspelt_name(const std::string& word, const Container& known) {
+  const std::string near = nearest_name(word, known);
+  const int limit = std::max(1, static_cast<int>(word.size()) / 4);
+  return edit_distance(word, near) <= limit ? near : "";
+}
 
 // For error messages: text 'abc', number 1.5, list of 2 values.
 std::string describe_value(const ConfigValue& value);

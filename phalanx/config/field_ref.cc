@@ -115,13 +115,15 @@ std::string near_enum_name(std::string word, const std::vector<std::string_view>
       {"float64", "fp64"},
       {"double", "fp64"},
       {"adam", "adamw"},
+      {"tpu", ""},
+      {"mps", ""},
       {"learned", "learned_absolute"}};
   for (char& c : word) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   for (const auto& [theirs, ours] : kSynonyms) {
     if (word != theirs) continue;
     return std::find(names.begin(), names.end(), ours) != names.end() ? std::string(ours) : "";
   }
-  return nearest_name(word, names);
+  return misspelt_name(word, names);
 }
 
 std::string integer_example(const std::string& word, const std::string& usual) {

@@ -262,6 +262,9 @@ TEST(FieldRef, WhatPeopleCallThingsElsewhereIsNoTypo) {
   EXPECT_EQ(fix_of("bfloat16"), "did you mean 'bf16'? (device: where to compute)");
   EXPECT_EQ(fix_of("CPU"), "did you mean 'cpu'? (device: where to compute)");
   EXPECT_EQ(fix_of("half"), "choose one of these; the default is cpu (device: where to compute)");
+  EXPECT_EQ(fix_of("tpu"), "choose one of these; the default is cpu (device: where to compute)");
+  EXPECT_EQ(fix_of("tpu9"), "choose one of these; the default is cpu (device: where to compute)");
+  EXPECT_EQ(fix_of("cudaa"), "did you mean 'cuda'? (device: where to compute)");
   EXPECT_EQ(fix_of("accelerator"), "choose one of these; the default is cpu (device: where to compute)");
 }
 

@@ -268,7 +268,7 @@ class FlagParser {
     for (const MegatronFlag& row : rules_.megatron ? megatron_flags() : std::vector<MegatronFlag>{}) {
       if (row.action != MegatronAction::kUnsupported) known.emplace_back(row.flag.substr(2));
     }
-    const std::string near = nearest_name(bare, known);
+    const std::string near = misspelt_name(bare, known);
     if (fix.empty()) fix = near.empty() ? "--help lists the flags" : "did you mean '--" + near + "'?";
     throw_usage(name, "an unknown flag", "a known one", fix);
   }

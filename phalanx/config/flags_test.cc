@@ -121,6 +121,8 @@ TEST(Flags, UnknownFlagsSuggestTheNearest) {
       {"--promt=x", "--promt: got an unknown flag; needed a known one. Fix: did you mean '--prompt'?"},
       {"--num-layer=3",
        "--num-layer: got an unknown flag; needed a known one. Fix: did you mean '--num-layers'?"},
+      {"--other-things=3",  // shares letters with some known ones
+       "--other-things: got an unknown flag; needed a known one. Fix: --help lists the flags"},
       {"--qqqqqqqqqqqqqq",
        "--qqqqqqqqqqqqqq: got an unknown flag; needed a known one. Fix: --help lists the flags"},
       {"-x", "-x: got an unknown flag; needed a known one. Fix: --help lists the flags"},

@@ -19,7 +19,7 @@ std::string choose(const MegatronFlag& row, const std::string& flag, const std::
     if (theirs == word) return ours;
     known.push_back(theirs);
   }
-  const std::string near = nearest_name(word, known);
+  const std::string near = misspelt_name(word, known);
   std::string fix = fmt::format("say {} {}", flag, near.empty() ? known.at(0) : near);
   if (row.action == MegatronAction::kOnly) fix += ", or drop it";
   throw_usage(flag, "'" + word + "'", fmt::format("one of: {}", fmt::join(known, ", ")),

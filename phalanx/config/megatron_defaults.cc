@@ -42,6 +42,7 @@ constexpr MegatronDefault kDefaults[] = {
     {"train.skip_train", "false"},
     {"train.reset_position_ids", "false"},
     {"train.reset_attention_mask", "false"},
+    {"train.reset_at_sequences", "false"},
     {"train.eod_mask_loss", "false"},
     {"optim.optimizer", "adamw"},
     {"optim.min_lr", "0.0"},

@@ -17,7 +17,7 @@ constexpr std::string_view kSwitches[] = {
     "ckpt-fully-parallel-load", "ckpt-fully-parallel-load-per-rank-objects", "ckpt-fully-parallel-save",
     "ckpt-pg-tensors-cache-create", "cpu-offloading-retain-pinned-cpu-buffers", "create-all-gather-group",
     "data-parallel-random-init", "dataloader-defer-npy-index-mmap", "dataloader-fast-cache-load",
-    "dataloader-inter-document-masking", "ddp-average-in-collective", "ddp-pad-buckets-for-high-nccl-busbw",
+    "ddp-average-in-collective", "ddp-pad-buckets-for-high-nccl-busbw",
     "ddp-reduce-scatter-with-fp32-accumulation", "decode-only-cuda-graphs", "decrease-batch-size-if-needed",
     "defer-embedding-wgrad-compute", "delay-offload-until-cuda-graph", "delay-wgrad-compute",
     "dino-norm-last-layer", "disable-align-grad-reduce", "disable-bf16-reduced-precision-matmul",

@@ -7,10 +7,10 @@
 namespace phalanx {
 namespace {
 
+// `parts` of a name, separated by blanks: "moe" is part of moe-x, x-moe and x-moe-y, not of moes.
 struct Theme {
   std::string_view reason;
-  std::string_view
-      parts;  // of the name, separated by blanks: "moe" is part of moe-x, x-moe and x-moe-y, not of moes
+  std::string_view parts;
 };
 
 constexpr std::string_view kExperts = "Phalanx has no expert layers yet; drop it";
@@ -28,10 +28,9 @@ constexpr std::string_view kRestart =
 constexpr std::string_view kInference =
     "training does not generate text; drop it, and see phalanx generate --help";
 constexpr std::string_view kOffload =
-    "nothing is moved off the device; drop it, and say --recompute-granularity to save memory";
+    "nothing is moved off the device; drop it, and say --recompute-granularity full to save memory";
 constexpr std::string_view kGraphs = "Phalanx does not record CUDA graphs; drop it";
-constexpr std::string_view kCommunication =
-    "how ranks exchange data cannot be tuned; drop it, it changes no number";
+constexpr std::string_view kCommunication = "how ranks exchange data cannot be tuned; drop it";
 constexpr std::string_view kCheckpoint =
     "how a checkpoint is written cannot be tuned; drop it, what there is stands in --help under [checkpoint]";
 constexpr std::string_view kTokenizer =

@@ -95,7 +95,8 @@ class FullRun {
         {"micro_batch_size", "global_batch_size", "train_iters", "train_samples", "seed", "eval_interval",
          "eval_iters", "exit_interval", "recompute_num_layers"},
         {"exit_duration_minutes"},
-        {"skip_train", "check_for_nan", "eod_mask_loss", "reset_position_ids", "reset_attention_mask"},
+        {"skip_train", "check_for_nan", "eod_mask_loss", "reset_position_ids", "reset_attention_mask",
+         "reset_at_sequences"},
         {"recompute", "recompute_method", "dtype"}, {"rampup_batch_size", "iterations_to_skip"},
         {"recompute_modules"});
     add("optim",

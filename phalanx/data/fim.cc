@@ -10,9 +10,6 @@
 namespace phalanx {
 namespace {
 
-// Next to those of base/philox.h, each of which has a stream of its own.
-constexpr auto kFillInTheMiddle = static_cast<RandomPurpose>(8);
-
 [[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
                        const std::string& fix) {
   throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
@@ -54,7 +51,7 @@ void for_each_piece(std::span<const int64_t> tokens, int64_t border, const F& vi
 class FillInTheMiddle::Draws {
  public:
   Draws(const FimOptions& o, int64_t sample)
-      : key_{.seed = o.seed, .purpose = kFillInTheMiddle, .step = sample, .layer = o.part} {}
+      : key_{.seed = o.seed, .purpose = RandomPurpose::kFillInTheMiddle, .step = sample, .layer = o.part} {}
 
   bool happens(double rate) { return philox_uniform(key_, next_++) < rate; }
   // Uniform in [0, max].

@@ -10,9 +10,9 @@
 #include "phalanx/base/fs.h"
 #include "phalanx/base/json.h"
 #include "phalanx/tokenizer/bpe_test_models.h"
+#include "phalanx/tokenizer/encode_speed.h"
 #include "phalanx/tokenizer/stream_decoder.h"
 #include "phalanx/tokenizer/tiktoken_file.h"
-#include "phalanx/tokenizer/tokenizer_bench.h"
 #include "phalanx/tokenizer/tokenizer_json_reader.h"
 #include "phalanx/tokenizer/tokenizer_json_writer.h"
 

@@ -45,6 +45,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::optional<int32_t> eod() const override { return eod_; }
   std::vector<int32_t> encode(std::string_view text) const override;
   std::string piece(int32_t id, bool first) const override;
+  bool begins_text(int32_t id) const override;
 
  private:
   std::optional<int32_t> find_eod(const std::string& eod_token, const std::string& where) const;
@@ -52,6 +53,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   sentencepiece::SentencePieceProcessor processor_;
   std::vector<std::string> texts_;  // by id, as they stand within a text
   std::vector<bool> spaced_;        // by id: begins with a space that goes at the start of a text
+  bool keeps_extra_spaces_;
   std::optional<int32_t> eod_;
 };
 
@@ -82,6 +84,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(std::string_view file, const std:
                      : type == PieceType::kByte    ? byte_of(text)
                                                    : with_spaces(text));
   }
+  keeps_extra_spaces_ = !model.remove_extra_whitespaces;
   eod_ = find_eod(eod_token, where);
 }
 
@@ -119,6 +122,11 @@ std::string SentencePieceTokenizer::piece(int32_t id, bool first) const {
   check_id(id);
   const std::string& text = texts_[static_cast<size_t>(id)];
   return first && spaced_[static_cast<size_t>(id)] ? text.substr(1) : text;
+}
+
+// Where extra spaces count, only one goes at the start: a piece that was just this space has begun the text.
+bool SentencePieceTokenizer::begins_text(int32_t id) const {
+  return !piece(id, true).empty() || (keeps_extra_spaces_ && spaced_[static_cast<size_t>(id)]);
 }
 
 }  // namespace

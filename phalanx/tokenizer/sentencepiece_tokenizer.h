@@ -3,7 +3,7 @@
 // Purpose: the tokenizer of a SentencePiece model (unigram or BPE), encoded by the SentencePiece library.
 // Contract: encode gives the library's ids without begin or end of text. Text is normalized as the model says, so decode
 //   gives back normalized text. Pieces decode to their bytes with U+2581 as a space; at the start of a text the space
-//   that encode put there goes (and, after a piece that is only this space, that of the next one). Byte pieces are
+//   that encode put there goes. Byte pieces are
 //   exactly their byte, where the library's decode writes U+FFFD for bytes that make no character. Unknown pieces decode
 //   to the model's text for them, " U+2047 " by default. Control pieces decode to nothing and never come from text;
 //   user-defined pieces are part of the text.

@@ -80,15 +80,6 @@ const std::string kSmall = kUnknown + piece("</s>", 3) + piece("\u2581", 1, -1) 
                                "a",
                                1, -3);
 
-// What Python decodes, but for one thing: where a text begins with a piece that is only the space and goes, the piece
-// after it is still the first, so that its space goes, too.
-std::string expected_text(const Json& pieces, const std::vector<int32_t>& ids, std::string text) {
-  const auto piece = [&](size_t i) { return pieces[static_cast<size_t>(ids[i])][0].get<std::string>(); };
-  if (ids.size() > 1 && piece(0) == "\u2581" && piece(1).starts_with("\u2581") && text.starts_with(' '))
-    text.erase(0, 1);
-  return text;
-}
-
 TEST(SentencePiece, GivesTheIdsOfTheLibraryForPython) {
   for (const std::string name : {"bpe", "unigram"}) {
     const std::unique_ptr<Tokenizer> tokenizer = load_sentencepiece(kFolder + name + ".model", "");
@@ -99,13 +90,13 @@ TEST(SentencePiece, GivesTheIdsOfTheLibraryForPython) {
     for (const Json& c : fixture()[name]["cases"]) {
       const auto ids = c[1].get<std::vector<int32_t>>();
       ASSERT_EQ(tokenizer->encode(c[0].get<std::string>()), ids) << name << " " << c;
-      const std::string text = expected_text(fixture()[name]["pieces"], ids, c[2]);
+      const auto text = c[2].get<std::string>();
       ASSERT_EQ(tokenizer->decode(ids), text) << name << " " << c;
       ASSERT_EQ(stream(*tokenizer, ids), text) << name << " " << c;
     }
     for (const Json& c : fixture()[name]["decodes"]) {
       const auto ids = c[0].get<std::vector<int32_t>>();
-      const std::string text = expected_text(fixture()[name]["pieces"], ids, c[1]);
+      const auto text = c[1].get<std::string>();
       ASSERT_EQ(tokenizer->decode(ids), text) << name << " " << c;
       ASSERT_EQ(stream(*tokenizer, ids), text) << name << " " << c;
     }

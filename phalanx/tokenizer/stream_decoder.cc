@@ -48,7 +48,7 @@ std::string valid_utf8(std::string_view bytes) {
 
 std::string StreamDecoder::push(int32_t id) {
   const std::string piece = tokenizer_->piece(id, first_);
-  first_ = first_ && piece.empty();
+  first_ = first_ && !tokenizer_->begins_text(id);
   pending_ += piece;
   std::string out;
   pending_ = std::string(take_characters(pending_, out));

@@ -31,7 +31,11 @@ std::unique_ptr<TextEncoder> Tokenizer::make_encoder() const {
 
 std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   std::string text;
-  for (const int32_t id : ids) text += piece(id, text.empty());
+  bool first = true;
+  for (const int32_t id : ids) {
+    text += piece(id, first);
+    first = first && !begins_text(id);
+  }
   return text;
 }
 

@@ -51,6 +51,10 @@ class Tokenizer {
   // or a leading space otherwise).
   virtual std::string piece(int32_t id, bool first) const = 0;
 
+  // Whether nothing after token `id` is `first` any more. As a rule that is so where the token has bytes; some also begin
+  // a text by taking the place of its separator.
+  virtual bool begins_text(int32_t id) const { return !piece(id, true).empty(); }
+
   std::string decode(std::span<const int32_t> ids) const;
 
  protected:

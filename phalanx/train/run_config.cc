@@ -4,6 +4,7 @@
 #include <array>
 
 #include "phalanx/base/error.h"
+#include "phalanx/data/blend_config.h"
 #include "phalanx/tokenizer/utf8.h"
 
 namespace phalanx {
@@ -95,16 +96,16 @@ void check_train(const TrainConfig& t, Violations& v) {
 }
 
 void check_data(const DataConfig& d, Violations& v) {
-  const bool blend = !d.data_path.empty();
-  const bool per_split =
-      !d.train_data_path.empty() || !d.valid_data_path.empty() || !d.test_data_path.empty();
-  v.require(d.mock_data || blend || per_split,
-            "data.data_path (--data-path PREFIX) or --mock-data must be given");
-  v.require(!(d.mock_data && (blend || per_split)),
-            "data.mock_data and data paths are both given: keep one of them");
-  v.require(!(blend && per_split), "give data.data_path or the per-split paths, not both");
+  const bool files = names_data(d);
+  v.require(d.mock_data || files, "data.data_path (--data-path PREFIX) or --mock-data must be given");
+  v.require(!(d.mock_data && files), "data.mock_data and data paths are both given: keep one of them");
+  v.require(!d.tokenizer_type.empty() ||
+                (d.tokenizer_model.empty() && d.vocab_file.empty() && d.merge_file.empty()),
+            "data.tokenizer_model, vocab_file and merge_file need data.tokenizer_type (--tokenizer-type)");
   v.require(d.mock_mask_fraction >= 0 && d.mock_mask_fraction < 1,
             "data.mock_mask_fraction must lie in [0, 1)");
+  v.require(d.prefetch_steps >= 0 && d.prefetch_steps <= 1024,
+            "data.prefetch_steps is " + std::to_string(d.prefetch_steps) + ": give 0 to 1024");
 }
 
 // Rules about ends of documents need to know the token that ends one.
@@ -180,8 +181,6 @@ void resolve_run(RunConfig& config) {
   violations.require(is_utf8(config.runtime.run_dir),
                      "runtime.run_dir is no valid UTF-8, which the checkpoint's manifest could not hold");
   check_data(config.data, violations);
-  violations.require(!config.optim.loss_scale,
-                     "optim.loss_scale belongs to fp16, which is not supported yet: drop it");
   violations.require(config.log.interval > 0, "log.interval must be positive");
   violations.require(
       config.runtime.threads >= 0 && config.runtime.threads <= 1024,
@@ -194,6 +193,7 @@ void resolve_run(RunConfig& config) {
   finalize(config.model);
   validate(config.model);
   validate(config.optim);
+  resolve(config.optim);
 }
 
 }  // namespace phalanx

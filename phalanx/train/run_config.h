@@ -51,6 +51,7 @@ struct TrainConfig {
   bool eod_mask_loss = false;
   bool reset_position_ids = false;
   bool reset_attention_mask = false;
+  bool reset_at_sequences = false;
 
   template <typename Visitor>
   void visit_fields(Visitor& v) {
@@ -79,6 +80,8 @@ struct TrainConfig {
     v.field("eod_mask_loss", eod_mask_loss, "no loss on end-of-document tokens as inputs");
     v.field("reset_position_ids", reset_position_ids, "positions start again after an end of document");
     v.field("reset_attention_mask", reset_attention_mask, "attention does not cross an end of document");
+    v.field("reset_at_sequences", reset_at_sequences,
+            "positions and attention start again where a sequence of the file begins");
   }
 };
 

@@ -102,7 +102,7 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
   RunConfig config;
   config.parallel.tensor = 2;
   config.train.micro_batch_size = 0;
-  config.optim.loss_scale = 8;
+  config.data.tokenizer_model = "x";
   try {
     resolve_run(config);
     FAIL();
@@ -110,7 +110,7 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
     EXPECT_THAT(
         e.what(),
         ::testing::AllOf(::testing::HasSubstr("parallel.tensor"), ::testing::HasSubstr("micro_batch_size"),
-                         ::testing::HasSubstr("optim.loss_scale"), ::testing::HasSubstr("--mock-data"),
+                         ::testing::HasSubstr("--tokenizer-type"), ::testing::HasSubstr("--mock-data"),
                          ::testing::HasSubstr("train_iters")));
   }
 }

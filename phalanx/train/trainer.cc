@@ -79,6 +79,7 @@ Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
   rules_.mask_loss = config_.train.eod_mask_loss;
   rules_.reset_positions = config_.train.reset_position_ids;
   rules_.reset_attention = config_.train.reset_attention_mask;
+  rules_.reset_at_sequences = config_.train.reset_at_sequences;
   gemm_ = choose_gemm(config_);
   model_ = std::make_unique<Model>(config_.model, model_options(config_), gemm_, *tensor_group_);
   optimizer_ =
@@ -90,6 +91,7 @@ Trainer::~Trainer() = default;
 std::unique_ptr<SampleSource> Trainer::open_source(SplitPart part, int64_t num_samples) const {
   SampleSourceOptions options = source_options(config_, num_samples);
   options.tokenizer = tokenizer_.get();
+  options.cache_folder = config_.runtime.run_dir + "/cache";
   auto source = make_sample_source(config_.data, part, options);
   if (source) return source;
   throw Error(

@@ -6,7 +6,8 @@
 // Shapes (B samples, S row length, A query heads, G key/value groups, D head size; A % G == 0, head a reads group
 //   a / (A / G)): q [B, S, A, D], k and v [B, S, G, D], strided views allowed; out [B, S, A, D] contiguous;
 //   lse [B, A, S] log-sum-exp in fp32 (fp64 for fp64); document [B, S] int64 or undefined; sample [B] int64.
-// Dropout element index: ((sample * num_heads_global + first_head + a) * seq_length + i) * seq_length + j.
+// Dropout element index: ((sample * num_heads_global + first_head + a) * seq_length + i) * seq_length + j,
+//   below 2^50 (base/philox.h); Error(kBadInput) beyond, where masks would repeat.
 // Contract: the vendor's flash kernel serves dropout = 0 where it can; everything else goes through the reference,
 //   which never keeps more than one sample's probabilities. Backward writes dq, dk, dv into the given (strided) tensors.
 // Sources: Vaswani et al. 2017; Ainslie et al. 2023 (grouped queries); Dao 2023 (flash attention 2, backward from lse).

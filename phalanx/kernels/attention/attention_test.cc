@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "phalanx/base/error.h"
 #include "phalanx/kernels/attention/attention_mask.h"
 #include "phalanx/kernels/attention/attention_vendor.h"
 #include "phalanx/tensor/gradient_check.h"
@@ -301,6 +302,26 @@ TEST(AttentionDropout, MaskIsThePhiloxWordOfTheElement) {
         }
       }
     }
+  }
+}
+
+// 2^16 samples of 2^30 heads of 4 x 4 make 2^50 elements; nothing past the last of them has bits of its own.
+TEST(AttentionDropout, ElementsWithoutBitsOfTheirOwnAreRefused) {
+  AttentionSpec spec = spec_of({1, 4, 3, 3, 8, 0, false, 0.5});
+  constexpr int64_t S = 4;
+  spec.num_heads_global = int64_t{1} << 30;
+  spec.first_head = spec.num_heads_global - 3;
+  const int64_t last = (int64_t{1} << 16) - 1;
+  EXPECT_EQ(dropped_probabilities(spec, last, 3, S, at::kCPU).numel(), 3 * S * S);
+  try {
+    dropped_probabilities(spec, last + 1, 3, S, at::kCPU);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(
+        std::string(e.what()),
+        "model.attention_dropout: got sample 65536 of a step, with 1073741824 heads of 4 x 4 probabilities; needed "
+        "at most 2^50 probabilities a layer in a step, each of which has random bits of its own. Fix: set "
+        "attention_dropout to 0, or the global batch size to at most 65536");
   }
 }
 

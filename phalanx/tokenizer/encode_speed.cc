@@ -1,4 +1,4 @@
-#include "phalanx/tokenizer/tokenizer_bench.h"
+#include "phalanx/tokenizer/encode_speed.h"
 
 #include "phalanx/base/clock.h"
 

@@ -1,4 +1,4 @@
-// File: phalanx/tokenizer/tokenizer_bench.h
+// File: phalanx/tokenizer/encode_speed.h
 //
 // Purpose: how fast one thread encodes texts that its cache has never seen, setting up included.
 // Contract: timed are loading the tokenizer's files, making an encoder, and encoding every text once, in order.
