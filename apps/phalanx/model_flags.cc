@@ -81,7 +81,7 @@ ModelFlags parse_model_flags(const std::string& verb, const Arguments& args,
   if (result.parsed.has("--dtype")) result.load.dtype = parse_dtype(result.parsed.option("--dtype"));
   if (result.parsed.has("--device")) result.load.device = parse_device(result.parsed.option("--device"));
   const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
-  at::set_num_threads(static_cast<int>(std::max<int64_t>(1, result.integer("--threads", cores))));
+  at::set_num_threads(static_cast<int>(std::clamp<int64_t>(result.integer("--threads", cores), 1, 1024)));
   return result;
 }
 
