@@ -20,7 +20,7 @@ double pairwise_sum(std::span<const double> values) {
     const size_t half = n / 2 - n / 2 % 8;
     return pairwise_sum(values.first(half)) + pairwise_sum(values.subspan(half));
   }
-  std::array<double, 8> sums;
+  std::array<double, 8> sums{};
   std::copy_n(values.begin(), 8, sums.begin());
   size_t i = 8;
   for (; i + 8 <= n; i += 8) {

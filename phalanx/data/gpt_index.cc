@@ -110,7 +110,7 @@ class RowWriter {
     State state{.row = rows_before(first_token), .row_end = rows_before(last_token)};
     state.reach = state.row * o_.seq_length + o_.extra_tokens - first_token;
     // Lengths are fetched from all over memory: many at once, so that they do not wait for one another.
-    std::array<int32_t, 256> block;
+    std::array<int32_t, 256> block{};
     for (int64_t at = begin; at < end && state.row < state.row_end;
          at += static_cast<int64_t>(block.size())) {
       const auto count = static_cast<size_t>(std::min<int64_t>(end - at, block.size()));

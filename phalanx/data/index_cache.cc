@@ -71,7 +71,7 @@ std::vector<std::byte> head_of(const std::string& key, std::span<const std::span
 // Why a file may not be used, or "" and its arrays.
 std::string read_parts(std::span<const std::byte> bytes, const std::string& key,
                        std::vector<std::span<const std::byte>>& parts) {
-  Header header;
+  Header header{};
   if (bytes.size() < sizeof(Header)) return fmt::format("{} bytes are no whole file", bytes.size());
   std::memcpy(&header, bytes.data(), sizeof(Header));
   if (std::memcmp(header.magic.data(), kMagic.data(), kMagic.size()) != 0) return "it is of another kind";

@@ -32,7 +32,7 @@ class NumpyRandomState {
   void shuffle(std::span<T> values) {
     size_t i = values.size();
     for (; i > size_t{1} << 32; --i) std::swap(values[i - 1], values[interval(i - 1)]);
-    std::array<uint32_t, kDraws> now, ahead;
+    std::array<uint32_t, kDraws> now{}, ahead{};
     size_t count = draw(i, now);
     prefetch(values, now, count);
     while (count > 0) {
@@ -58,8 +58,8 @@ class NumpyRandomState {
     for (size_t k = 0; k < count; ++k) __builtin_prefetch(&values[targets[k]], 1);
   }
 
-  alignas(64) std::array<uint32_t, kWords> state_;
-  alignas(64) std::array<uint32_t, kWords> words_;  // of the state, tempered
+  alignas(64) std::array<uint32_t, kWords> state_{};
+  alignas(64) std::array<uint32_t, kWords> words_{};  // of the state, tempered
   size_t used_ = kWords;
 };
 

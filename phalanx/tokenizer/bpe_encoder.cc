@@ -133,8 +133,8 @@ PieceEncoder::Cache::Lines PieceEncoder::Cache::make_lines(size_t count) {
 
 void PieceEncoder::Cache::encode(std::string_view text, size_t begin, std::span<const uint32_t> ends,
                                  std::vector<int32_t>& ids) {
-  std::array<Packed, kBatch> keys;
-  std::array<Line*, kBatch> lines;
+  std::array<Packed, kBatch> keys{};
+  std::array<Line*, kBatch> lines{};
   size_t at = begin;
   for (size_t i = 0; i < ends.size(); ++i) {
     const size_t size = ends[i] - at;
@@ -146,7 +146,7 @@ void PieceEncoder::Cache::encode(std::string_view text, size_t begin, std::span<
     }
     at = ends[i];
   }
-  std::array<int32_t, kBatch * kInlineIds> out;
+  std::array<int32_t, kBatch * kInlineIds> out{};
   size_t filled = 0;
   const auto flush = [&] {
     ids.insert(ids.end(), out.begin(), out.begin() + static_cast<ptrdiff_t>(filled));

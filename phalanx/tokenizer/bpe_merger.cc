@@ -89,7 +89,7 @@ void BpeMerger::encode_piece(std::string_view piece, std::vector<int32_t>& ids) 
 }
 
 void BpeMerger::merge_short(std::string_view piece, std::vector<int32_t>& ids) const {
-  std::array<int32_t, kShortPiece + 1> symbols;
+  std::array<int32_t, kShortPiece + 1> symbols{};
   std::array<Merge, kShortPiece + 1> merges;  // of each symbol with the next
   size_t count = piece.size();
   for (size_t i = 0; i < count; ++i) symbols[i] = byte_ids_[static_cast<uint8_t>(piece[i])];

@@ -29,10 +29,10 @@ class BpeWords {
 
   // What stood around a pair that was just merged. The left neighbor may be the token of the merge before.
   struct Merged {
-    int32_t left, right;
-    uint32_t left_slot;
+    int32_t left = 0, right = 0;
+    uint32_t left_slot = 0;
     BpeSpot spot;
-    int64_t count;  // of the word
+    int64_t count = 0;  // of the word
   };
 
   // ids: by byte. The words must have fewer than 2^32 - 2^16 bytes and borders together.

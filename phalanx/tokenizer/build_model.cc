@@ -41,7 +41,7 @@ BpeModel build_model(std::vector<std::pair<std::string, int32_t>> vocab,
          "ids without holes");
   }
   BpeModel model;
-  model.tokens.resize(static_cast<size_t>(last + 1));
+  model.tokens.resize(static_cast<size_t>(last) + 1);
   std::vector<bool> taken(model.tokens.size());
   for (const auto& [text, id] : vocab) {
     const std::string place = fmt::format("{}: vocab['{}']", where, text);

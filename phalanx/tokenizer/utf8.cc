@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kHighBits = 0x8080808080808080u;
 
 size_t skip_ascii(std::string_view text, size_t at) {
-  std::array<uint64_t, 4> words;
+  std::array<uint64_t, 4> words{};
   while (at + sizeof words <= text.size()) {
     std::memcpy(words.data(), text.data() + at, sizeof words);
     if (((words[0] | words[1] | words[2] | words[3]) & kHighBits) != 0) break;

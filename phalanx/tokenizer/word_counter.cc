@@ -151,7 +151,7 @@ void WordCounter::merge(const WordCounter& other) {
   for (const Slot& slot : other.slots_) {
     if (slot.size == 0) continue;
     const std::string_view bytes = other.bytes_of(slot);
-    Lookup word;
+    Lookup word{};
     look_up(bytes.data(), bytes.size(), bytes.data() + bytes.size(), word);
     increase(word, slot.count);
   }
