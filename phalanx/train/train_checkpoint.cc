@@ -128,7 +128,7 @@ TrainState load_training(const RunConfig& config, const std::string& folder, Mod
   }
   TrainState state;
   if (!with_state) return state;
-  report_changes(config, stored, folder);
+  if (!config.train.skip_train) report_changes(config, stored, folder);
   state.step = json_get<int64_t>(metadata, "step", folder);
   state.consumed_samples = json_get<int64_t>(metadata, "consumed_samples", folder);
   state.updates = has_optimizer ? json_get<int64_t>(metadata, "updates", folder) : 0;
