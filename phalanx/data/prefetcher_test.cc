@@ -27,7 +27,8 @@ TEST(Prefetcher, KeepsTheOrderAndEnds) {
 TEST(Prefetcher, WorksAheadButNotTooFar) {
   std::atomic<int> made{0};
   Prefetcher<int> numbers([&]() -> std::optional<int> { return made++; }, 2);
-  pause(50);
+  for (int i = 0; i < 2000 && made < 3; ++i) pause(1);
+  pause(20);
   // Two wait, one is made and has no room.
   EXPECT_EQ(made, 3);
   EXPECT_EQ(numbers.next(), 0);
@@ -46,7 +47,7 @@ TEST(Prefetcher, TimeSpentWaitingIsCounted) {
     pause(5);
     fed.next();
   }
-  EXPECT_LT(fed.waited_seconds(), 0.02);
+  EXPECT_LT(fed.waited_seconds(), 0.5 * hungry.waited_seconds());
 }
 
 TEST(Prefetcher, AnErrorComesAfterTheItemsBeforeIt) {
