@@ -167,6 +167,14 @@ TEST_F(TrainRun, OtherSettingsOnAResumeAreReported) {
               Not(HasSubstr("other settings")));
 }
 
+TEST_F(TrainRun, ATokenizerSetsTheVocabularyOfAPreset) {
+  const std::string bytes = "--train.train_iters=1 --tokenizer-type ByteTokenizer ";
+  EXPECT_THAT(train(bytes + "--run-dir preset").err, HasSubstr("vocab_size                    257"));
+  EXPECT_THAT(train(bytes + "--model.vocab_size=600 --run-dir wide").err,
+              HasSubstr("vocab_size                    600"));
+  EXPECT_EQ(train(bytes + "--model.vocab_size=100 --run-dir narrow").code, 3);
+}
+
 TEST_F(TrainRun, OneProcessAFolder) {
   const Ran ran = run_program(kTiny + "--train.train_iters=1 --run-dir run", folder_.path(),
                               "mkdir -p run && flock run/.lock");

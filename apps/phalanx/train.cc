@@ -67,10 +67,12 @@ struct ParsedRun {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
-void fill_vocabulary(RunConfig& config, const Tokenizer* tokenizer) {
+// The tokenizer decides, also over a preset; a size that somebody wrote down must hold it.
+void fill_vocabulary(RunConfig& config, const ConfigTree& tree, const Tokenizer* tokenizer) {
   if (tokenizer == nullptr) return;
   const int64_t size = tokenizer->vocab_size();
-  if (config.model.vocab_size == 0) config.model.vocab_size = size;
+  const bool written_down = tree.at("model.vocab_size").origin > Origin::kRecipe;
+  if (config.model.vocab_size == 0 || !written_down) config.model.vocab_size = size;
   if (config.model.vocab_size < size) {
     throw Error(ErrorKind::kBadInput, {.where = "model.vocab_size",
                                        .got = std::to_string(config.model.vocab_size),
@@ -124,7 +126,7 @@ std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tre
   for (const std::string& note : flags.notes) log_info(note);
   std::unique_ptr<Tokenizer> tokenizer;
   if (!config.data.tokenizer_type.empty()) tokenizer = make_tokenizer(tokenizer_options(config));
-  fill_vocabulary(config, tokenizer.get());
+  fill_vocabulary(config, tree, tokenizer.get());
   resolve_run(config);
   return tokenizer;
 }
