@@ -175,6 +175,33 @@ TEST_F(TrainRun, ATokenizerSetsTheVocabularyOfAPreset) {
   EXPECT_EQ(train(bytes + "--model.vocab_size=100 --run-dir narrow").code, 3);
 }
 
+TEST_F(TrainRun, ACheckpointFolderIsNoRun) {
+  ASSERT_EQ(train("--train.train_iters=1 --run-dir run").code, 0);
+  write_file_atomic(folder_.path() + "/run/checkpoints/step_1/config.toml", "[model]\nvocab_size = 512\n");
+  const Ran ran =
+      run_program("train run/checkpoints/step_1 --mock-data --train.train_iters=1", folder_.path());
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_THAT(ran.err, HasSubstr("--checkpoint.finetune=true"));
+}
+
+TEST_F(TrainRun, APartWithoutDocumentsIsAnError) {
+  write_file_atomic(folder_.path() + "/text.txt", std::string(5000, 'a'));
+  ASSERT_EQ(
+      run_program(
+          "data tokenize --input text.txt --output-prefix t --tokenizer-type ByteTokenizer --append-eod",
+          folder_.path())
+          .code,
+      0);
+  const std::string command =
+      "train --preset tiny --model.seq_length=32 --data-path t_text_document --tokenizer-type ByteTokenizer "
+      "--train.train_iters=1 --run-dir run ";
+  const Ran no_train = run_program(command + "--split 0,100,0", folder_.path());
+  EXPECT_EQ(no_train.code, 3) << no_train.err;
+  const Ran no_valid = run_program(command + "--split 100,0,0 --train.eval_interval=1", folder_.path());
+  EXPECT_EQ(no_valid.code, 3) << no_valid.err;
+  EXPECT_THAT(no_valid.err, HasSubstr("--split"));
+}
+
 TEST_F(TrainRun, OneProcessAFolder) {
   const Ran ran = run_program(kTiny + "--train.train_iters=1 --run-dir run", folder_.path(),
                               "mkdir -p run && flock run/.lock");
