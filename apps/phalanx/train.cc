@@ -85,9 +85,9 @@ void fill_vocabulary(RunConfig& config, const ConfigTree& tree, const Tokenizer*
 std::optional<std::string> named_run(const std::string& path) {
   const std::filesystem::path p(path);
   if (std::filesystem::is_directory(p)) return path;
-  const bool inside =
-      p.filename() == "config.toml" && path_exists((p.parent_path() / "checkpoints").string());
-  return inside ? std::optional(p.parent_path().string()) : std::nullopt;
+  const std::string folder = p.parent_path().empty() ? "." : p.parent_path().string();
+  const bool inside = p.filename() == "config.toml" && path_exists(folder + "/metrics.jsonl");
+  return inside ? std::optional(folder) : std::nullopt;
 }
 
 // A checkpoint or an imported model has a config, too, but training would not start from its weights.

@@ -212,6 +212,51 @@ TEST_F(CheckpointTest, WeightsOfAModelLoadIntoOneOfAnotherDtype) {
   }
 }
 
+// A bf16 run stores masters beside the rounded weights: a wide model takes the masters, a bf16 one its own weights.
+TEST_F(CheckpointTest, AWideModelTakesTheMasters) {
+  testing::TestModel rounded(tiny_llama(), at::kBFloat16, 1);
+  testing::TestModel exact(tiny_llama(), at::kFloat, 2);
+  std::vector<TensorBox> boxes = weight_boxes(rounded.model);
+  const size_t prefix = std::string(kWeightPrefix).size();
+  for (TensorBox box : weight_boxes(exact.model)) {
+    box.name = kMasterPrefix + box.name.substr(prefix);
+    boxes.push_back(box);
+  }
+  write_checkpoint(folder(), boxes, {{"config", model_section(tiny_llama())}});
+  CheckpointReader reader(folder());
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat, at::kDouble}) {
+    testing::TestModel to(tiny_llama(), dtype, 3);
+    load_weights(reader, to.model);
+    const auto sources = dtype == at::kBFloat16 ? rounded.model.parameters() : exact.model.parameters();
+    const auto targets = to.model.parameters();
+    for (size_t i = 0; i < sources.size(); ++i) {
+      EXPECT_TRUE(same_bits(targets[i]->data, sources[i]->data.to(dtype))) << sources[i]->name;
+    }
+  }
+}
+
+// A run in fp32 stored its weights once; a bf16 run that goes on from it takes them as masters.
+TEST_F(CheckpointTest, MastersComeFromTheWeightsWhereThatIsAllThereIs) {
+  testing::TestModel from(tiny_llama(), at::kFloat, 1);
+  Optimizer wide(from.model.parameters(), {}, at::kFloat);
+  std::vector<TensorBox> boxes = weight_boxes(from.model);
+  for (const TensorBox& box : optimizer_boxes(wide)) boxes.push_back(box);
+  write_checkpoint(folder(), boxes, {{"config", model_section(tiny_llama())}});
+  CheckpointReader reader(folder());
+  testing::TestModel to(tiny_llama(), at::kBFloat16, 2);
+  Optimizer narrow(to.model.parameters(), {}, at::kFloat);
+  load_weights(reader, to.model);
+  load_optimizer(reader, narrow);
+  const auto sources = from.model.parameters();
+  ASSERT_EQ(narrow.state().size(), sources.size());
+  for (const Optimizer::State& state : narrow.state()) {
+    const auto same = std::find_if(sources.begin(), sources.end(),
+                                   [&](const Parameter* p) { return p->name == state.parameter->name; });
+    ASSERT_NE(same, sources.end());
+    EXPECT_TRUE(same_bits(state.master, (*same)->data)) << state.parameter->name;
+  }
+}
+
 TEST_F(CheckpointTest, AModelOfAnotherWidthIsRefusedByItsFirstTensor) {
   testing::TestModel from(tiny_llama());
   write_checkpoint(folder(), weight_boxes(from.model), kMetadata);
