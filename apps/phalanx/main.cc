@@ -26,6 +26,7 @@ constexpr Verb kVerbs[] = {
     {"score", "log probabilities of given text or tokens", run_score},
     {"checkpoint", "inspect, verify, import from and export to Hugging Face", run_checkpoint},
     {"data", "make and look at token files", run_data},
+    {"schedule", "make, prove, compare and draw pipeline schedules", run_schedule},
     {"bench", "measure this machine and this build", run_bench},
 };
 
@@ -94,10 +95,11 @@ int dispatch(const Arguments& args) {
     names.push_back(verb.name);
   }
   const std::string near = nearest_name(args[0], names);
-  throw Error(ErrorKind::kUsage, {.where = "phalanx",
-                                  .got = "the verb '" + args[0] + "'",
-                                  .needed = "one of train, generate, score, checkpoint, data, bench",
-                                  .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
+  throw Error(ErrorKind::kUsage,
+              {.where = "phalanx",
+               .got = "the verb '" + args[0] + "'",
+               .needed = "one of train, generate, score, checkpoint, data, schedule, bench",
+               .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
 }
 
 }  // namespace
