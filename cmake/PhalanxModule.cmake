@@ -1,6 +1,7 @@
-# phalanx_module(NAME [PURE] [LIBRARIES ...]): the library phalanx_NAME from every .cc under phalanx/NAME, and the test NAME_test from
+# phalanx_module(NAME [PURE] [EMBED FOLDER] [LIBRARIES ...]): the library phalanx_NAME from every .cc under phalanx/NAME, and the test NAME_test from
 # every *_test.cc there. A module links all modules declared before it in its tier; a PURE one never sees LibTorch.
 # Files are found by glob: adding an op or a layer edits no CMake file. LIBRARIES are the distribution's, by link name.
+# EMBED clusters: the files of phalanx/NAME/clusters/ are the spans that NAME_clusters() returns (NAME/cluster_files.h).
 set(PHALANX_PURE_MODULES "" CACHE INTERNAL "")
 set(PHALANX_MODULES "" CACHE INTERNAL "")
 
@@ -60,9 +61,32 @@ function(_phalanx_add_test name sources library tier)
   set_tests_properties(${name}_slow PROPERTIES LABELS slow TIMEOUT 1800 ENVIRONMENT "${environment}")
 endfunction()
 
+# The texts of phalanx/NAME/FOLDER/*.toml as a source file, written anew when one of them changes.
+function(_phalanx_embed out_source name folder)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/phalanx/${name}/${folder}/*.toml)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${files})
+  string(REGEX REPLACE "s$" "" header ${folder})
+  set(rows "")
+  foreach(file ${files})
+    get_filename_component(stem ${file} NAME_WLE)
+    file(READ ${file} text)
+    string(APPEND rows "    {\"${stem}\", R\"~~(${text})~~\"},\n")
+  endforeach()
+  set(source ${CMAKE_BINARY_DIR}/embedded/${name}_${folder}.cc)
+  file(WRITE ${source}.new "#include \"phalanx/${name}/${header}_files.h\"\n\nnamespace phalanx {\nnamespace {\n\n"
+       "constexpr EmbeddedFile kFiles[] = {\n${rows}};\n\n}  // namespace\n\n"
+       "std::span<const EmbeddedFile> ${name}_${folder}() { return kFiles; }\n\n}  // namespace phalanx\n")
+  configure_file(${source}.new ${source} COPYONLY)  # an unchanged file keeps its date
+  set(${out_source} ${source} PARENT_SCOPE)
+endfunction()
+
 function(phalanx_module name)
-  cmake_parse_arguments(ARG "PURE" "" "LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "PURE" "EMBED" "LIBRARIES" ${ARGN})
   _phalanx_sources(sources tests phalanx/${name})
+  if(ARG_EMBED)
+    _phalanx_embed(embedded ${name} ${ARG_EMBED})
+    list(APPEND sources ${embedded})
+  endif()
   set(library phalanx_${name})
   if(sources)
     add_library(${library} STATIC ${sources})

@@ -26,6 +26,8 @@ constexpr const char* kHelp =
     "Encoding speed of one thread on text that it sees for the first time, setting up included.\n"
     "usage: phalanx bench order --lengths FILE --samples N --seq-length S [--threads N] [--json]\n"
     "Time to build sample and shuffle index; FILE holds document lengths as int32.\n"
+    "usage: phalanx bench machine [--out FILE.toml] [--name NAME] [--ranks N] [--json]\n"
+    "This machine's products, memory and copies between ranks, as a cluster file for the planner.\n"
     "example: phalanx bench train --config small --threads 1 --json\n";
 
 // The peers' micro-batches for their sizes; any other preset takes 1.
@@ -143,7 +145,7 @@ Json bench_train(const TrainBench& bench) {
 }  // namespace
 
 int run_bench(const Arguments& args) {
-  const std::string word = sub_verb("bench", args, {"train", "tokenizer", "order"});
+  const std::string word = sub_verb("bench", args, {"train", "tokenizer", "order", "machine"});
   if (word == "--help" || std::find(args.begin(), args.end(), "--help") != args.end()) {
     print_line(kHelp);
     return 0;
@@ -151,6 +153,7 @@ int run_bench(const Arguments& args) {
   const Arguments rest(args.begin() + 1, args.end());
   if (word == "tokenizer") return run_bench_tokenizer(rest);
   if (word == "order") return run_bench_order(rest);
+  if (word == "machine") return run_bench_machine(rest);
   TrainBench bench;
   ConfigTree tree;
   tree.add_section("bench", bench);

@@ -10,5 +10,6 @@ namespace phalanx::apps {
 
 int run_bench_tokenizer(const Arguments& args);
 int run_bench_order(const Arguments& args);
+int run_bench_machine(const Arguments& args);
 
 }  // namespace phalanx::apps

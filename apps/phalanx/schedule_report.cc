@@ -77,8 +77,7 @@ MessageCounts count_messages(const ActionList& actions) {
   MessageCounts counts;
   for (const Action& action : actions) {
     if (is_compute(action.op)) continue;
-    const bool sends = action.op == Op::kSendForward || action.op == Op::kSendBackward;
-    ++(sends ? counts.sent : counts.received);
+    ++(is_send(action.op) ? counts.sent : counts.received);
   }
   return counts;
 }

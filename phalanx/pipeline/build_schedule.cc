@@ -1,7 +1,7 @@
 #include "phalanx/pipeline/build_schedule.h"
 
 #include <algorithm>
-#include <tuple>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -71,6 +71,9 @@ class UnitClock {
     for (; next_[rank] < list.size(); ++next_[rank]) {
       const Action& action = list[next_[rank]];
       PHALANX_CHECK(is_compute(action.op), "messages are placed here, not by the generator");
+      PHALANX_CHECK(action.micro_batch >= 0 && action.micro_batch < micro_batches_ && action.chunk >= 0 &&
+                        static_cast<size_t>(action.chunk) < placement_[rank].size(),
+                    to_string(action));
       const int stage = placement_[rank][static_cast<size_t>(action.chunk)];
       const int64_t inputs = inputs_at(action, stage);
       if (inputs == kNever) return;
@@ -100,19 +103,54 @@ class UnitClock {
 
 // A compute action at the moment it begins, or the transfer of its result at the moment it ends.
 struct Event {
-  int64_t time = 0;
-  bool compute = false;  // at one time transfers go first: what begins then may need them
+  const Action* action = nullptr;
   int rank = 0;
-  Action action;
+  bool compute = false;
 };
 
-bool earlier(const Event& a, const Event& b) {
-  return std::tie(a.time, a.compute, a.rank) < std::tie(b.time, b.compute, b.rank);
+using BeginTimes = std::vector<std::vector<int64_t>>;
+
+// Calls `take(key, event)` for all events, rank by rank. The key orders them by time; at one time transfers go first,
+// since what begins then may need them. No rank has two events of one key.
+template <typename Take>
+void visit_events(const Placement& placement, const std::vector<Holder>& by_stage,
+                  const std::vector<ActionList>& compute, const BeginTimes& begin, const Take& take) {
+  for (size_t rank = 0; rank < compute.size(); ++rank) {
+    for (size_t i = 0; i < compute[rank].size(); ++i) {
+      const Action& action = compute[rank][i];
+      Event event{.action = &action, .rank = static_cast<int>(rank), .compute = true};
+      const auto time = static_cast<size_t>(begin[rank][i]);
+      take(2 * time + 1, event);
+      if (action.op == Op::kBackwardWeight) continue;
+      const int stage = placement[rank][static_cast<size_t>(action.chunk)];
+      const auto consumer = static_cast<size_t>(action.op == Op::kForward ? stage + 1 : stage - 1);
+      if (consumer >= by_stage.size() || by_stage[consumer].rank == event.rank) continue;
+      event.compute = false;
+      take(2 * (time + static_cast<size_t>(unit_cost(action.op))), event);
+    }
+  }
+}
+
+// Every transfer lies after what begins before its producer ends and before what begins then or later. So its producer,
+// which takes time, lies before it, and its consumer behind it. Sorted by counting: times are small and dense.
+std::vector<Event> global_order(const Placement& placement, const std::vector<Holder>& by_stage,
+                                const std::vector<ActionList>& compute, const BeginTimes& begin) {
+  std::vector<size_t> next;  // by key: first how many there are, then where the next one goes
+  visit_events(placement, by_stage, compute, begin, [&](size_t key, const Event&) {
+    if (key >= next.size()) next.resize(key + 1, 0);
+    ++next[key];
+  });
+  size_t total = 0;
+  for (size_t& entry : next) total += std::exchange(entry, total);
+  std::vector<Event> events(total);
+  visit_events(placement, by_stage, compute, begin,
+               [&](size_t key, const Event& event) { events[next[key]++] = event; });
+  return events;
 }
 
 void append_transfer(const Event& event, const Placement& placement, const std::vector<Holder>& by_stage,
                      std::vector<ActionList>& ranks) {
-  const Action& producer = event.action;
+  const Action& producer = *event.action;
   const bool forward = producer.op == Op::kForward;
   const int stage =
       placement[static_cast<size_t>(event.rank)][static_cast<size_t>(producer.chunk)] + (forward ? 1 : -1);
@@ -125,29 +163,6 @@ void append_transfer(const Event& event, const Placement& placement, const std::
                                                        .micro_batch = producer.micro_batch,
                                                        .chunk = consumer.chunk,
                                                        .peer = event.rank});
-}
-
-// Every transfer lies after what begins before its producer ends and before what begins then or later. So its producer,
-// which takes time, lies before it, and its consumer behind it.
-std::vector<Event> global_order(const Placement& placement, const std::vector<Holder>& by_stage,
-                                const std::vector<ActionList>& compute,
-                                const std::vector<std::vector<int64_t>>& begin) {
-  std::vector<Event> events;
-  for (size_t r = 0; r < compute.size(); ++r) {
-    const int rank = static_cast<int>(r);
-    for (size_t i = 0; i < compute[r].size(); ++i) {
-      const Action& action = compute[r][i];
-      events.push_back({.time = begin[r][i], .compute = true, .rank = rank, .action = action});
-      if (action.op == Op::kBackwardWeight) continue;
-      const int stage = placement[r][static_cast<size_t>(action.chunk)];
-      const auto consumer = static_cast<size_t>(action.op == Op::kForward ? stage + 1 : stage - 1);
-      if (consumer >= by_stage.size() || by_stage[consumer].rank == rank) continue;
-      events.push_back(
-          {.time = begin[r][i] + unit_cost(action.op), .compute = false, .rank = rank, .action = action});
-    }
-  }
-  std::sort(events.begin(), events.end(), earlier);  // (time, kind, rank) is unique
-  return events;
 }
 
 }  // namespace
@@ -181,7 +196,7 @@ int count_peak_stash(const ActionList& actions) {
 Schedule build_schedule(std::string kind, int micro_batches, Placement placement,
                         std::vector<ActionList> compute) {
   PHALANX_CHECK(!placement.empty() && compute.size() == placement.size(), "a list and a placement a rank");
-  const std::vector<std::vector<int64_t>> begin = UnitClock(micro_batches, placement, compute).run();
+  const BeginTimes begin = UnitClock(micro_batches, placement, compute).run();
   const std::vector<Holder> by_stage = holders(placement);
   Schedule schedule;
   schedule.kind = std::move(kind);
@@ -192,7 +207,7 @@ Schedule build_schedule(std::string kind, int micro_batches, Placement placement
   schedule.ranks.resize(placement.size());
   for (const Event& event : global_order(placement, by_stage, compute, begin)) {
     if (event.compute) {
-      schedule.ranks[static_cast<size_t>(event.rank)].push_back(event.action);
+      schedule.ranks[static_cast<size_t>(event.rank)].push_back(*event.action);
     } else {
       append_transfer(event, placement, by_stage, schedule.ranks);
     }

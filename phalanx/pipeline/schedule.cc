@@ -63,6 +63,10 @@ bool is_backward(Op op) {
   PHALANX_CHECK(false, "an op without a value");
 }
 
+bool is_send(Op op) {
+  return op == Op::kSendForward || op == Op::kSendBackward;
+}
+
 std::string_view op_name(Op op) {
   PHALANX_CHECK(static_cast<size_t>(op) < kNames.size(), "an op without a name");
   return kNames[static_cast<size_t>(op)];
@@ -78,8 +82,7 @@ std::optional<Op> op_from_name(std::string_view name) {
 std::string to_string(const Action& action) {
   std::string text = fmt::format("{} mb {} chunk {}", op_name(action.op), action.micro_batch, action.chunk);
   if (is_compute(action.op)) return text;
-  const bool sends = action.op == Op::kSendForward || action.op == Op::kSendBackward;
-  return text + fmt::format(" {} rank {}", sends ? "to" : "from", action.peer);
+  return text + fmt::format(" {} rank {}", is_send(action.op) ? "to" : "from", action.peer);
 }
 
 }  // namespace phalanx

@@ -69,6 +69,7 @@ std::vector<Holder> holders(const Placement& placement);
 
 bool is_compute(Op op);   // F, B, W, BW
 bool is_backward(Op op);  // B, W, BW and their messages
+bool is_send(Op op);
 std::string_view op_name(Op op);  // the JSON word: "F", "BW", "send_f"
 std::optional<Op> op_from_name(std::string_view name);
 std::string to_string(const Action& action);  // "F mb 3 chunk 1", "send_f mb 3 chunk 1 to rank 2"

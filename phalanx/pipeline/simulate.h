@@ -26,10 +26,12 @@ struct StageCost {
 };
 
 struct SimulateOptions {
-  std::vector<StageCost> stages;       // by stage; one entry: all alike; empty: 1 / 1 / 1
-  std::vector<int64_t> forward_link;   // ticks of a message from stage s to s + 1; one entry: all alike; empty: 0
+  std::vector<StageCost> stages;  // by stage; one entry: all alike; empty: 1 / 1 / 1
+  std::vector<int64_t>
+      forward_link;  // ticks of a message from stage s to s + 1; one entry: all alike; empty: 0
   std::vector<int64_t> backward_link;  // from stage s + 1 to s
   bool overlap = true;
+  bool record = true;  // off: no spans, for callers that want the times alone
 };
 
 struct TimelineSpan {
@@ -39,8 +41,9 @@ struct TimelineSpan {
 };
 
 struct Timeline {
-  std::vector<std::vector<TimelineSpan>> ranks;  // compute and messages, by begin
-  std::vector<int64_t> busy;             // compute ticks a rank
+  std::vector<std::vector<TimelineSpan>>
+      ranks;                  // compute and messages, by begin; empty lists when not recorded
+  std::vector<int64_t> busy;  // compute ticks a rank
   int64_t makespan = 0;
 
   int64_t idle(int rank) const { return makespan - busy[static_cast<size_t>(rank)]; }

@@ -23,10 +23,7 @@ void verify_counts(const Schedule& schedule, VerifyReport& report) {
   };
   const bool positive = at_least_one("pp", schedule.pp) & at_least_one("chunks", schedule.chunks) &
                         at_least_one("micro_batches", schedule.micro_batches);
-  int64_t units = 0;
-  const bool overflows =
-      __builtin_mul_overflow(int64_t{schedule.pp} * schedule.chunks, schedule.micro_batches, &units);
-  if (positive && (overflows || units > kMaxScheduleUnits)) {
+  if (positive && !fits_schedule_units(schedule.pp, schedule.chunks, schedule.micro_batches)) {
     report.add(Violation::kShape,
                fmt::format("pp {} x chunks {} x micro_batches {} is more than {}", schedule.pp,
                            schedule.chunks, schedule.micro_batches, kMaxScheduleUnits));
@@ -144,6 +141,11 @@ std::string VerifyReport::text() const {
 std::string name_action(const Schedule& schedule, int rank, int position) {
   const Action& action = schedule.ranks[static_cast<size_t>(rank)][static_cast<size_t>(position)];
   return fmt::format("rank {}, action {} ({})", rank, position, to_string(action));
+}
+
+bool fits_schedule_units(int pp, int chunks, int micro_batches) {
+  const int64_t held = int64_t{pp} * chunks;  // cannot overflow, but three factors could
+  return held <= kMaxScheduleUnits && held * micro_batches <= kMaxScheduleUnits;
 }
 
 void verify(const Schedule& schedule, const std::string& where) {

@@ -31,4 +31,7 @@ inline constexpr int64_t kMaxScheduleUnits = int64_t{1} << 24;  // pp x chunks x
 // `where` names the schedule in errors: a file or "schedule 1f1b".
 void verify(const Schedule& schedule, const std::string& where);
 
+// pp x chunks x micro_batches is at most kMaxScheduleUnits, for numbers of at least 1, however large.
+bool fits_schedule_units(int pp, int chunks, int micro_batches);
+
 }  // namespace phalanx

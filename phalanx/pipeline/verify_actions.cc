@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
 
+#include "phalanx/pipeline/verify.h"
 #include "phalanx/pipeline/verify_report.h"
 
 namespace phalanx {
@@ -62,10 +64,13 @@ class RankCheck {
     return whole == kAbsent ? position(Op::kBackwardInput, chunk, micro_batch) : whole;
   }
 
+  // Among one more than there are actions one is missing: looking at so many is enough.
   void report_missing_forwards(size_t units) {
+    units = std::min(units, list_.size() + kMaxViolations);
     std::vector<bool> seen(units, false);
     for (const Action& action : list_) {
-      if (action.op == Op::kForward) seen[unit(action.chunk, action.micro_batch)] = true;
+      const size_t at = unit(action.chunk, action.micro_batch);
+      if (action.op == Op::kForward && at < units) seen[at] = true;
     }
     const auto m = static_cast<size_t>(schedule_.micro_batches);
     for (size_t i = 0; i < units && !report_.full(Violation::kOnce); ++i) {

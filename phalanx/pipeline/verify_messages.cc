@@ -9,10 +9,6 @@
 namespace phalanx {
 namespace {
 
-bool is_send(Op op) {
-  return op == Op::kSendForward || op == Op::kSendBackward;
-}
-
 // The stage that made what a message carries, and the one that needs it.
 struct Route {
   int from = 0;

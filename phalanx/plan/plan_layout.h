@@ -2,7 +2,8 @@
 //
 // Purpose: one way to train a model: how it is split over ranks, in what order the ranks work, what is recomputed. What
 //   the planner prices, ranks and writes down.
-// Contract: plain data, printable. `check_layout` lists everything that does not divide in one Error(kBadInput).
+// Contract: plain data, printable. `check_layout` lists everything that does not divide in one Error(kBadInput). Everything
+//   else here and in the planner takes a layout that passed it.
 // Units: ranks; batches in sequences; layers are residual layers of the pattern.
 #pragma once
 
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "phalanx/pipeline/schedule.h"
 #include "phalanx/plan/plan_model.h"
 
 namespace phalanx {
@@ -28,13 +30,13 @@ struct PlanLayout {
   int64_t micro_batch = 1;
   int64_t global_batch = 1;
   RecomputePolicy recompute = RecomputePolicy::kNone;
-  int64_t layers_per_checkpoint = 1;       // full: transformer layers between two kept inputs
-  bool shard_checkpoints = false;          // full: keep 1/t of each input, gather it again
-  bool free_outputs = true;                // appendix B: a stage's output goes once it is sent
-  bool recompute_window = false;           // appendix C: recompute only micro-batches that do not fit
-  bool scatter_gather = true;              // Narayanan et al. 2021, section 4.1: send 1/t of a boundary tensor
-  int64_t zero = 0;                        // stage
-  std::string order = "tp-cp-dp-pp";       // of ranks, fastest first
+  int64_t layers_per_checkpoint = 1;  // full: transformer layers between two kept inputs
+  bool shard_checkpoints = false;     // full: keep 1/t of each input, gather it again
+  bool free_outputs = true;           // appendix B: a stage's output goes once it is sent
+  bool recompute_window = false;      // appendix C: recompute only micro-batches that do not fit
+  bool scatter_gather = true;         // Narayanan et al. 2021, section 4.1: send 1/t of a boundary tensor
+  int64_t zero = 0;                   // stage
+  std::string order = "tp-cp-dp-pp";  // of ranks, fastest first
 
   int64_t world() const { return tp * pp * cp * dp; }
   int64_t micro_batches() const { return global_batch / (dp * micro_batch); }  // a pipeline
@@ -50,12 +52,22 @@ std::string to_string(const PlanLayout& layout);
 std::vector<std::string> layout_violations(const PlanModel& model, const PlanLayout& layout);
 void check_layout(const PlanModel& model, const PlanLayout& layout);
 
-// How many transformer layers stage s of pp x chunks holds: equal slices, or those of the pattern's `|`. Residual layers
-// of a hybrid are cut so that no stage has more than its share of work (models.md 3.6).
+// The residual layers of a stage of pp x chunks: [begin, end) in the pattern.
 struct StageSlice {
-  size_t begin = 0;  // residual layers, in the pattern
+  size_t begin = 0;
   size_t end = 0;
+
+  size_t size() const { return end - begin; }
+  bool operator==(const StageSlice&) const = default;
 };
+
+// By stage. Where the pattern has `|`, its slices; a GPT, equally many pairs each; a hybrid is cut so that the stage with
+// most work (forward FLOPs at the model's sequence, the head included) has as little as can be, and within that the
+// others are even. A slice of a hybrid may be empty.
 std::vector<StageSlice> stage_slices(const PlanModel& model, const PlanLayout& layout);
+
+// Which stage each chunk of a pipeline rank is: by the schedule's name down and up the V for two V-shaped ones, else
+// stage = chunk x pp + rank.
+Placement layout_placement(const PlanLayout& layout);
 
 }  // namespace phalanx
