@@ -1,5 +1,6 @@
-# phalanx_module(NAME [PURE] [EMBED FOLDER] [LIBRARIES ...]): the library phalanx_NAME from every .cc under phalanx/NAME, and the test NAME_test from
-# every *_test.cc there. A module links all modules declared before it in its tier; a PURE one never sees LibTorch.
+# phalanx_module(NAME [PURE] [EMBED FOLDER] [LIBRARIES ...]): the library phalanx_NAME from every .cc under phalanx/NAME,
+# and the test NAME_test from every *_test.cc there. A module links all modules declared before it in its tier; a PURE one
+# never sees LibTorch.
 # Files are found by glob: adding an op or a layer edits no CMake file. LIBRARIES are the distribution's, by link name.
 # EMBED clusters: the files of phalanx/NAME/clusters/ are the spans that NAME_clusters() returns (NAME/cluster_files.h).
 set(PHALANX_PURE_MODULES "" CACHE INTERNAL "")

@@ -37,6 +37,24 @@ class ScheduleVerb : public ::testing::Test {
     EXPECT_EQ(ran.code, 0) << ran.err;
     return parse_json(ran.out, "stdout");
   }
+  struct Mistake {
+    std::string arguments;
+    int code;
+    std::vector<std::string> words;
+  };
+  // One message each, nothing on stdout, no file left.
+  void expect_refused(const std::vector<Mistake>& mistakes) const {
+    for (const Mistake& mistake : mistakes) {
+      const Ran ran = run(mistake.arguments);
+      EXPECT_EQ(ran.code, mistake.code) << mistake.arguments << "\n" << ran.err;
+      for (const std::string& word : mistake.words) {
+        EXPECT_THAT(ran.err, HasSubstr(word)) << mistake.arguments;
+      }
+      EXPECT_TRUE(ran.err.starts_with("error: ")) << ran.err;
+      EXPECT_EQ(ran.out, "") << mistake.arguments;
+    }
+    EXPECT_THAT(left(), ::testing::IsEmpty());
+  }
   TemporaryDirectory folder_;
 };
 
@@ -142,14 +160,11 @@ TEST_F(ScheduleVerb, HelpListsFlagsKindsAndAnExample) {
   EXPECT_THAT(testing::run_program("--help", folder_.path()).out, HasSubstr("  schedule "));
 }
 
-TEST_F(ScheduleVerb, MistakesGetOneMessageAndLeaveNothing) {
-  struct Mistake {
-    std::string arguments;
-    int code;
-    std::vector<std::string> words;
-  };
-  const std::string good = " --pp 4 --micro-batches 8 ";
-  const std::vector<Mistake> mistakes = {
+constexpr const char* kGood = " --pp 4 --micro-batches 8 ";
+
+TEST_F(ScheduleVerb, WrongKindsAndNumbersGetOneMessage) {
+  const std::string good = kGood;
+  expect_refused({
       {"--kind interleavd --chunks 2" + good, 3, {"interleavd", "did you mean", "interleaved"}},
       {"--kind 1f1b --chunks 2" + good, 3, {"1f1b", "chunk"}},
       {"--kind zb-v --chunks 3" + good, 3, {"zb-v", "chunk"}},
@@ -164,6 +179,12 @@ TEST_F(ScheduleVerb, MistakesGetOneMessageAndLeaveNothing) {
       {"--kind interleaved --chunks 0" + good, 2, {"--chunks: got '0'"}},
       {"--kind 1f1b --pp 4000 --micro-batches 900000", 2, {"= 3600000000", "at most 4000000"}},
       {"--kind 1f1b --forward 0" + good, 2, {"--forward: got '0'"}},
+  });
+}
+
+TEST_F(ScheduleVerb, WrongFlagsGetOneMessageAndLeaveNothing) {
+  const std::string good = kGood;
+  expect_refused({
       {"--kind 1f1b --link -1" + good, 2, {"--link: got '-1'"}},
       {"--kind 1f1b --width 3" + good, 2, {"--width: got '3'", "from 40"}},
       {"--kind 1f1b --microbatches 8 --pp 4", 2, {"--microbatches", "did you mean '--micro-batches'?"}},
@@ -174,15 +195,7 @@ TEST_F(ScheduleVerb, MistakesGetOneMessageAndLeaveNothing) {
       {"--compare --kind 1f1b" + good, 2, {"--kind", "--compare"}},
       {"--compare --svg a.svg" + good, 2, {"--svg", "--compare"}},
       {"--kind missing.json", 4, {"missing.json"}},
-  };
-  for (const Mistake& mistake : mistakes) {
-    const Ran ran = run(mistake.arguments);
-    EXPECT_EQ(ran.code, mistake.code) << mistake.arguments << "\n" << ran.err;
-    for (const std::string& word : mistake.words) EXPECT_THAT(ran.err, HasSubstr(word)) << mistake.arguments;
-    EXPECT_TRUE(ran.err.starts_with("error: ")) << ran.err;
-    EXPECT_EQ(ran.out, "") << mistake.arguments;
-  }
-  EXPECT_THAT(left(), ::testing::IsEmpty());
+  });
 }
 
 TEST_F(ScheduleVerb, FilesThatCannotRunAreRefused) {

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <barrier>
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <thread>
@@ -38,9 +37,7 @@ constexpr int kPings = 20000;
 constexpr int kBarriers = 2000;
 
 double four_digits(double value) {
-  if (value <= 0) return 0;
-  const double unit = std::pow(10.0, std::floor(std::log10(value)) - 3);
-  return std::round(value / unit) * unit;
+  return parse_number(fmt::format("{:.4g}", value)).value();
 }
 
 // The name that the kernel gives the processor.
@@ -236,7 +233,7 @@ class Measurement {
   }
 
   void no_network() {
-    const std::string never = measured_ + "not measured, one node has no other; that inside the node";
+    const std::string never = "not " + measured_ + "one node has no other; that inside the node";
     cluster_.nics_per_node = 1;
     cluster_.inter_bandwidth = cluster_.intra_bandwidth;
     cluster_.inter_latency = cluster_.intra_latency;
@@ -265,8 +262,8 @@ Json to_json(Cluster cluster) {
 }
 
 void print_cluster(const Cluster& c) {
-  print_line(fmt::format("machine      {}: {} ranks of one core, {} each", c.name, c.gpus_per_node,
-                         human_bytes(static_cast<double>(c.memory_bytes))));
+  print_line(fmt::format("machine      {}: {} rank{} of one core, {} each", c.name, c.gpus_per_node,
+                         c.gpus_per_node == 1 ? "" : "s", human_bytes(static_cast<double>(c.memory_bytes))));
   print_line(fmt::format("products     {:.1f} GFLOP/s a core, {} of it with all at work", c.peak_flops * 1e-9,
                          human_percent(c.matmul_efficiency)));
   print_line(fmt::format("memory       {}/s a core, {} of it with all at work",

@@ -27,6 +27,7 @@ constexpr Verb kVerbs[] = {
     {"checkpoint", "inspect, verify, import from and export to Hugging Face", run_checkpoint},
     {"data", "make and look at token files", run_data},
     {"schedule", "make, prove, compare and draw pipeline schedules", run_schedule},
+    {"plan", "price a layout, rank all layouts, before a run", run_plan},
     {"bench", "measure this machine and this build", run_bench},
 };
 
@@ -98,7 +99,7 @@ int dispatch(const Arguments& args) {
   throw Error(ErrorKind::kUsage,
               {.where = "phalanx",
                .got = "the verb '" + args[0] + "'",
-               .needed = "one of train, generate, score, checkpoint, data, schedule, bench",
+               .needed = "one of train, generate, score, checkpoint, data, schedule, plan, bench",
                .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
 }
 

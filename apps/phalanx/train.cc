@@ -2,6 +2,7 @@
 #include <optional>
 #include <set>
 
+#include "apps/phalanx/preset_flag.h"
 #include "apps/phalanx/verbs.h"
 #include "phalanx/arch/presets.h"
 #include "phalanx/base/error.h"
@@ -40,26 +41,6 @@ std::string help_text() {
          "example: phalanx train --preset small --mock-data --train.train_iters=100 --run-dir runs/first\n\n" +
          alias_help(flag_rules().aliases) + "\n" + config_help(make_config_tree(config)) + "\n" +
          megatron_help();
-}
-
-void apply_preset(ConfigTree& tree, const std::string& name) {
-  const std::optional<ModelConfig> preset = find_preset(name);
-  if (!preset) {
-    const std::string near = nearest_name(name, preset_names());
-    throw Error(ErrorKind::kUsage,
-                {.where = "--preset",
-                 .got = "'" + name + "'",
-                 .needed = "the name of a known model",
-                 .fix = near.empty() ? "phalanx train --list-presets" : "did you mean " + near + "?"});
-  }
-  ModelConfig values = *preset;
-  ConfigTree source;
-  source.add_section("model", values);
-  for (const ConfigField& field : source.sections()[0].fields) {
-    if (field.ref.is_default()) continue;
-    const std::string key = "model." + field.ref.name();
-    tree.set_text(key, field.ref.text(), Origin::kRecipe, {"--preset " + name, ErrorKind::kUsage});
-  }
 }
 
 struct ParsedRun {

@@ -18,6 +18,7 @@ int run_generate(const Arguments& args);
 int run_checkpoint(const Arguments& args);
 int run_data(const Arguments& args);
 int run_schedule(const Arguments& args);
+int run_plan(const Arguments& args);
 int run_bench(const Arguments& args);
 
 // The sub-word of a verb that has several ("inspect" of `phalanx data inspect`); Error(kUsage) listing `known` when it is

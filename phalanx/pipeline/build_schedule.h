@@ -2,8 +2,8 @@
 //
 // Purpose: what generators share: from the order in which each rank computes to a whole schedule with its messages.
 // Contract: `compute` holds F, B, W, BW only, in the order of each rank. Messages are placed along one global order of
-//   events in which a transfer is a single event for both of its ranks, so that no rendezvous can deadlock: a send right
-//   after what it carries, ties by time on a clock of unit costs (F = B = W = 1, BW = 2). peak_stash is counted.
+//   events in which a transfer is a single event for both of its ranks, so that no rendezvous can deadlock: by time on
+//   a clock of unit costs (F = B = W = 1, BW = 2), each send before its rank computes on. peak_stash is counted.
 //   A compute order that contradicts the data dependences is a bug of the generator and aborts.
 #pragma once
 

@@ -2,7 +2,9 @@
 //
 // Purpose: the schedules that Phalanx knows by name, one small file each under generate/.
 // Contract: any pp, chunks, micro_batches of at least 1 that the kind allows, m < p included; what it does not allow is
-//   Error(kBadInput) naming the rule. Every result passes verify. `make_schedule` also takes a path that ends in .json.
+//   Error(kBadInput) naming the rule. Every result passes verify. In a chunk F, B, W (BW) each take the
+//   micro-batches in order, so that the sums of weight gradients do not depend on the kind.
+//   `make_schedule` also takes a path that ends in .json: that schedule must have the same pp, chunks, micro_batches.
 // Example: Schedule s = make_schedule({.kind = "interleaved", .pp = 4, .chunks = 2, .micro_batches = 8});
 #pragma once
 
@@ -36,12 +38,12 @@ std::span<const ScheduleKind> schedule_kinds();
 Schedule make_schedule(const ScheduleRequest& request);
 
 // generate/*.cc. Arguments are checked by make_schedule.
-Schedule generate_gpipe(int pp, int chunks, int micro_batches);        // Huang et al. 2019; chunks: looped, breadth first
-Schedule generate_1f1b(int pp, int chunks, int micro_batches);         // Narayanan et al. 2021, figure 4 top
+Schedule generate_gpipe(int pp, int chunks, int micro_batches);  // Huang et al. 2019; chunks: breadth first
+Schedule generate_1f1b(int pp, int chunks, int micro_batches);   // Narayanan et al. 2021, figure 4 top
 Schedule generate_interleaved(int pp, int chunks, int micro_batches);  // the same, figure 4 bottom
 Schedule generate_zb_h1(int pp, int chunks, int micro_batches);        // Qi et al. 2023, figure 3
 Schedule generate_zb_v(int pp, int chunks, int micro_batches);         // Qi et al. 2024, figure of ZB-V
-Schedule generate_v_half(int pp, int chunks, int micro_batches);       // Qi et al. 2024: half the stash of 1F1B
+Schedule generate_v_half(int pp, int chunks, int micro_batches);  // Qi et al. 2024: half the stash of 1F1B
 
 // Micro-batches that interleaved 1F1B sends through a chunk before it turns to the next: the smallest N >= p with
 // m mod N = 0 or m mod N >= p; m itself when m < p.

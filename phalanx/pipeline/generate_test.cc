@@ -24,8 +24,8 @@ constexpr int kMaxPp = 8;
 constexpr int kMaxChunks = 4;
 constexpr int kMaxMicroBatches = 32;
 
-// Every allowed cell of the grid. What a kind promises by its line in schedule_kinds() is tested here, so that a new kind
-// needs no test of its own for that.
+// Every allowed cell of the grid. What a kind promises by its line in schedule_kinds() is tested here, so that a new
+// kind needs no test of its own for that.
 template <typename Check>
 void for_every_cell(const ScheduleKind& kind, const Check& check) {
   const int max_chunks = kind.max_chunks == 0 ? std::max(kMaxChunks, kind.min_chunks) : kind.max_chunks;

@@ -2,9 +2,10 @@
 //
 // Purpose: schedules from and to JSON, so that one that nobody thought of can be simulated, drawn and executed.
 // Contract: {"version":1,"kind","pp","chunks","micro_batches","placement":[[stage of chunk 0, 1, ..] per rank],
-//   "ranks":[[{"op":"F|B|W|BW|send_f|recv_f|send_b|recv_b","mb","chunk","peer"}] per rank],"peak_stash":[per rank]}, indices
-//   from 0; "peer" on messages only; "forward_only":true where it is. Unknown keys, newer versions and wrong types are
-//   errors that say where. Reading does not verify: read_schedule_file does.
+//   "ranks":[[{"op":"F|B|W|BW|send_f|recv_f|send_b|recv_b","mb","chunk","peer"}] per rank],"peak_stash":[per rank]},
+//   indices from 0; "peer" on messages only; "forward_only":true where it is. Unknown keys, newer versions and wrong
+//   types are errors that say where. Reading does not verify: read_schedule_file does. Memory is in proportion to the
+//   text, whatever numbers it claims.
 // Errors: Error(kBadInput), Error(kIo).
 #pragma once
 

@@ -18,20 +18,21 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr const char* kSmall =
-    R"({"version":1,"kind":"1f1b","pp":2,"chunks":1,"micro_batches":1,)"
-    "\n"
-    R"("placement":[[0],[1]],)"
-    "\n"
-    R"("ranks":[)"
-    "\n"
-    R"([{"op":"F","mb":0,"chunk":0},{"op":"send_f","mb":0,"chunk":0,"peer":1},{"op":"recv_b","mb":0,"chunk":0,"peer":1},{"op":"BW","mb":0,"chunk":0}],)"
-    "\n"
-    R"([{"op":"recv_f","mb":0,"chunk":0,"peer":0},{"op":"F","mb":0,"chunk":0},{"op":"BW","mb":0,"chunk":0},{"op":"send_b","mb":0,"chunk":0,"peer":0}])"
-    "\n"
-    R"(],)"
-    "\n"
-    R"("peak_stash":[1,1]})";
+constexpr const char* kSmall = R"({"version":1,"kind":"1f1b","pp":2,"chunks":1,"micro_batches":1,)"
+                               "\n"
+                               R"("placement":[[0],[1]],)"
+                               "\n"
+                               R"("ranks":[)"
+                               "\n"
+                               R"([{"op":"F","mb":0,"chunk":0},{"op":"send_f","mb":0,"chunk":0,"peer":1},)"
+                               R"({"op":"recv_b","mb":0,"chunk":0,"peer":1},{"op":"BW","mb":0,"chunk":0}],)"
+                               "\n"
+                               R"([{"op":"recv_f","mb":0,"chunk":0,"peer":0},{"op":"F","mb":0,"chunk":0},)"
+                               R"({"op":"BW","mb":0,"chunk":0},{"op":"send_b","mb":0,"chunk":0,"peer":0}])"
+                               "\n"
+                               R"(],)"
+                               "\n"
+                               R"("peak_stash":[1,1]})";
 
 std::string refused(const std::string& text) {
   return refusal([&] { schedule_from_json(text, "mine.json"); });

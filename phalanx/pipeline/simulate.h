@@ -3,10 +3,12 @@
 // Purpose: when would each action run? A schedule on a virtual clock of integer ticks, with a cost for every stage and
 //   every link, for drawings, for bubbles that equal the papers' formulas exactly, and for the planner.
 // Contract: pure and exact. Compute runs in list order, as soon as its rank is free and its inputs are there.
-//   Messages: with `overlap` a send starts when its action is reached, costs the rank nothing, one message a direction of a link
-//   at a time, and the receiver waits only at the compute action that needs the data. Without, sender and receiver meet, and both are busy
-//   for the whole transfer (rendezvous).
-//   The schedule must have passed verify.
+//   Messages: with `overlap` a send starts when its action is reached and costs the rank nothing. What goes from one
+//   rank to another takes turns, in the sender's order, whatever stages it is for; the other way is another link. The
+//   receiver waits only at the compute action that needs the data. Without overlap sender and receiver meet, and both
+//   are taken for the whole transfer (rendezvous); `busy` counts computation alone.
+//   The schedule must have passed verify; that it did not, costs below 0 and lists of costs of another length are bugs.
+//   Time is linear in the actions. Without `record` most of it, and all memory by action, is saved.
 // Units: ticks; the caller decides what a tick is. bubble = idle / busy of the rank that computes most: the papers'
 //   t_pb / t_id, (p - 1) / m for 1F1B.
 // Source: Narayanan et al. 2021, section 2.2.
@@ -58,7 +60,7 @@ struct StashPoint {
 
 Timeline simulate(const Schedule& schedule, const SimulateOptions& options = {});
 
-// The stash of one rank over time; its largest count is peak_stash.
+// The stash of one rank over time, from a recorded timeline; its largest count is peak_stash.
 std::vector<StashPoint> stash_curve(const Timeline& timeline, int rank);
 
 }  // namespace phalanx

@@ -142,8 +142,8 @@ TEST(Simulate, WhatGoesOneWayBetweenTwoRanksSharesALink) {
   EXPECT_EQ(sends(1)[1], std::pair(int64_t{22}, int64_t{32}));
 }
 
-// The same times found another way: every action as early as the rules of simulate.h say, given the times of all others,
-// again and again until nothing moves. No queue, no state of a rank.
+// The same times found another way: every action as early as the rules of simulate.h say, given the times of all
+// others, again and again until nothing moves. No queue, no state of a rank.
 class SlowClock {
  public:
   SlowClock(const Schedule& schedule, const SimulateOptions& options)

@@ -8,13 +8,13 @@
 //     placement   every stage held once
 //     once        every F, and either BW or both B and W, once a micro-batch and chunk; no message twice;
 //                 forward-only: F alone
-//     data        F of a stage after the F of the stage before, B after the B (BW) after it and after its own F, W after
-//                 its B; across ranks through a message that is received before and sent after
+//     data        F of a stage after the F of the stage before, B after the B (BW) of the stage after and its own F, W
+//                 after its B; across ranks through a message that is received before and sent after
 //     messages    between every ordered pair of ranks the sends match the receives one to one, in order
 //     deadlock    with rendezvous sends every list runs to its end; the message names who waits for whom
 //     stash       peak_stash is what the lists say
-//   A wrong shape or placement hides the rest. Time and memory are linear in the actions given, whatever numbers a file
-//   claims.
+//   A wrong shape or placement hides the rest. Memory grows with the actions given, and time with them and the
+//   logarithm of the pairs of ranks that talk, whatever numbers a file claims.
 // Source: DESIGN: a schedule is data; house style rule 5.
 #pragma once
 

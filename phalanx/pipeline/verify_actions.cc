@@ -153,7 +153,7 @@ class RankCheck {
       }
     }
     if (stage + 1 < schedule_.num_stages()) {
-      const Holder after = by_stage_[static_cast<size_t>(stage + 1)];
+      const Holder after = by_stage_[static_cast<size_t>(stage) + 1];
       if (after.rank != rank_) require_message(Op::kSendForward, chunk, micro_batch, own, after.rank);
     }
   }
@@ -165,7 +165,7 @@ class RankCheck {
     require_order(position(Op::kBackwardInput, chunk, micro_batch),
                   position(Op::kBackwardWeight, chunk, micro_batch));
     if (stage + 1 < schedule_.num_stages()) {
-      const Holder after = by_stage_[static_cast<size_t>(stage + 1)];
+      const Holder after = by_stage_[static_cast<size_t>(stage) + 1];
       if (after.rank == rank_) {
         require_order(input_gradient_position(after.chunk, micro_batch), own);
       } else {

@@ -1,8 +1,8 @@
 // File: phalanx/pipeline/verify_report.h
 //
 // Purpose: what the checks of verify share: the violations found so far, and how an action is named in them.
-// Contract: at most kMaxViolations of a kind are kept; `full` lets a check stop early. Each check takes a schedule whose
-//   shape and placement are sound, and finds all violations of its kinds that do not follow from a missing action.
+// Contract: at most kMaxViolations of a kind are kept; `full` lets a check stop early. Each check takes a schedule
+//   whose shape and placement are sound, and finds all violations of its kinds that do not follow from a missing action.
 #pragma once
 
 #include <string>

@@ -1,11 +1,11 @@
 // File: phalanx/plan/cluster.h
 //
-// Purpose: the machine that a plan is for: nodes of equal accelerators, a fast link inside a node, NICs between nodes,
-//   and the share of each peak that programs attain.
-// Contract: a cluster is a TOML file of two tables: [cluster], every field below, and [source], for every field but the
-//   name one text that says where its number comes from. A file that lacks one of them is refused, so no constant is
-//   without a source. The files of clusters/ are part of the library, so that their names work with nothing installed; a
-//   name that ends in ".toml" is read from disk.
+// Purpose: the machine that a plan is for: nodes of equal accelerators, a fast link inside a node, NICs between
+//   nodes, and the share of each peak that programs attain.
+// Contract: a cluster is a TOML file of two tables: [cluster], every field below, and [source], for every field but
+//   the name one text that says where its number comes from. A file that lacks one of them is refused, so no constant
+//   is without a source. The files of clusters/ are part of the library, so that their names work with nothing
+//   installed; a name that ends in ".toml" is read from disk.
 // Units: FLOP/s (dense bf16 with fp32 sums), bytes, bytes/s in one direction, seconds a message.
 // Errors: Error(kBadInput) that lists everything wrong with a file, by key; kIo.
 // Example: const Cluster cluster = load_cluster("a100-selene");

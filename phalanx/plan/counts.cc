@@ -1,7 +1,7 @@
 #include "phalanx/plan/counts.h"
 
 #include <algorithm>
-#include <map>
+#include <array>
 
 #include "phalanx/base/error.h"
 
@@ -79,15 +79,16 @@ ParameterCounts count_parameters(const PlanModel& model) {
 std::vector<StageParameters> stage_parameters(const PlanModel& model, const PlanLayout& layout) {
   check_plannable(model.pattern, "pattern of " + model.name);
   const int64_t rows = model.vocab / layout.tp;
-  std::map<LayerKind, int64_t> by_kind;
-  for (const LayerKind kind : model.pattern.layers) {
-    if (!by_kind.contains(kind)) by_kind[kind] = layer_parameters(model, kind, layout.tp);
+  // One array by character instead of a map: the planner comes here for every layout of a search.
+  std::array<int64_t, 128> by_kind{};
+  for (const LayerKind kind : {LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2}) {
+    if (model.count(kind) > 0) by_kind[static_cast<size_t>(kind)] = layer_parameters(model, kind, layout.tp);
   }
   std::vector<StageParameters> stages;
   for (const StageSlice& slice : stage_slices(model, layout)) {
     StageParameters stage;
     for (size_t i = slice.begin; i < slice.end; ++i) {
-      const int64_t count = by_kind[model.pattern.layers[i]];
+      const int64_t count = by_kind[static_cast<size_t>(model.pattern.layers[i])];
       stage.layers += count;
       stage.largest_layer = std::max(stage.largest_layer, count);
     }

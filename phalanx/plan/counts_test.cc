@@ -30,6 +30,26 @@ TEST(Counts, EquationTwoGivesTheParametersOfTableOne) {
   }
 }
 
+TEST(Counts, ParametersOfTheOtherTables) {
+  for (const ZeroRow& row : zero_rows()) {
+    const PlanModel model = model_of(row);
+    const int64_t count =
+        paper_parameters(model.count(LayerKind::kMlp), model.hidden, kPaperVocab, kPaperSequence);
+    EXPECT_DOUBLE_EQ(std::round(static_cast<double>(count) * 1e-8) / 10, row.params_billion);
+    const PlanLayout layout = layout_of(row);
+    EXPECT_EQ(layout.world(), row.gpus);
+    EXPECT_EQ(layout.tp * layout.pp, row.model_parallel);
+  }
+  for (const FigureConfig& figure : figure_configs()) {
+    if (figure.layers == 0) continue;  // swept
+    const int64_t count = paper_parameters(figure.layers, figure.hidden, kPaperVocab, kPaperSequence);
+    // Figures name their models by round numbers: 1B is 1.02, 91B 91.4, 145B 145.6.
+    EXPECT_NEAR(static_cast<double>(count) * 1e-9 / figure.params_billion, 1.0, 0.025) << figure.figure;
+    EXPECT_EQ(figure.hidden % figure.heads, 0);
+    for (const FigureCurve& curve : figure.curves) EXPECT_EQ(curve.batches.size(), curve.tflops.size());
+  }
+}
+
 TEST(Counts, EquationTwoByHand) {
   // l = 2, h = 8: 2 (12 x 64 + 13 x 8) + (100 + 16) x 8.
   EXPECT_EQ(paper_parameters(2, 8, 100, 16), 2 * (768 + 104) + 928);

@@ -23,11 +23,10 @@ std::vector<int64_t> interleaved_chunks(int64_t count, int64_t chunks, int64_t m
   return by_chunk;
 }
 
-std::vector<int64_t> interleaved(const PlanLayout& layout, int64_t rank) {
+std::vector<int64_t> interleaved(const PlanLayout& layout, int64_t rank, int64_t group) {
   const int64_t m = layout.micro_batches();
   const int64_t behind = layout.pp - rank - 1;
   if (layout.chunks == 1) return {std::min(behind + 1, m)};
-  const int64_t group = interleaved_group_size(static_cast<int>(layout.pp), static_cast<int>(m));
   return interleaved_chunks(2 * behind + (layout.chunks - 1) * group + 1, layout.chunks, m, group);
 }
 
@@ -38,12 +37,12 @@ std::vector<int64_t> v_shape(int64_t pairs, int64_t first, int64_t micro_batches
   return {down, total - down};
 }
 
-std::vector<int64_t> chunks_of_rank(const PlanLayout& layout, int64_t rank) {
+std::vector<int64_t> chunks_of_rank(const PlanLayout& layout, int64_t rank, int64_t group) {
   const int64_t p = layout.pp;
   const int64_t m = layout.micro_batches();
   if (layout.schedule == "gpipe") return std::vector<int64_t>(static_cast<size_t>(layout.chunks), m);
   if (layout.schedule == "1f1b") return {std::min(p - rank, m)};
-  if (layout.schedule == "interleaved") return interleaved(layout, rank);
+  if (layout.schedule == "interleaved") return interleaved(layout, rank, group);
   if (layout.schedule == "zb-h1") return {std::min(p, m)};
   if (layout.schedule == "zb-v") return v_shape(2 * p, 2 * p - 1 - rank, m);
   if (layout.schedule == "v-half") {
@@ -78,7 +77,9 @@ int64_t stash_change(Op op) {
 
 InFlight closed_in_flight(const PlanLayout& layout) {
   InFlight ranks;
-  for (int64_t rank = 0; rank < layout.pp; ++rank) ranks.push_back(chunks_of_rank(layout, rank));
+  const auto m = static_cast<int>(layout.micro_batches());
+  const int group = interleaved_group_size(static_cast<int>(layout.pp), m);
+  for (int64_t rank = 0; rank < layout.pp; ++rank) ranks.push_back(chunks_of_rank(layout, rank, group));
   return ranks;
 }
 

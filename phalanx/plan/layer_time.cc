@@ -150,9 +150,9 @@ LayerTime mamba_time(const PriceContext& c) {
 }
 
 void add_recompute(const PriceContext& c, LayerTime& time) {
-  if (c.layout.recompute == RecomputePolicy::kFull) time.recompute = time.forward;
+  if (c.layout.recompute == PlanRecompute::kFull) time.recompute = time.forward;
   // Fused attention keeps no scores: there is nothing to compute again that its backward does not already do.
-  if (c.layout.recompute == RecomputePolicy::kSelective && !c.software.fused_attention) {
+  if (c.layout.recompute == PlanRecompute::kSelective && !c.software.fused_attention) {
     time.recompute.core = time.forward.core;
   }
 }

@@ -89,7 +89,7 @@ class Planner {
 
   // Appendix C: what is free goes to pairs that keep their whole stash.
   void open_window(RankMemory& memory, size_t rank) const {
-    memory.whole_pairs = layout_.recompute == RecomputePolicy::kNone ? memory.pairs : 0;
+    memory.whole_pairs = layout_.recompute == PlanRecompute::kNone ? memory.pairs : 0;
     if (!layout_.recompute_window || memory.pairs == 0) return;
     const StageBytes* costliest = nullptr;
     const auto extra = [](const StageBytes& s) { return s.whole - s.kept - s.checkpoints; };
@@ -151,8 +151,8 @@ PaperFirstStage paper_first_stage(const PlanModel& model, const PlanLayout& layo
   const auto p = static_cast<double>(layout.pp);
   const double unit = s * b * h * L / static_cast<double>(layout.tp);
   double a_layer = 34 + 5 * a * s / h;
-  if (layout.recompute == RecomputePolicy::kSelective) a_layer = 34;
-  if (layout.recompute == RecomputePolicy::kFull)
+  if (layout.recompute == PlanRecompute::kSelective) a_layer = 34;
+  if (layout.recompute == PlanRecompute::kFull)
     a_layer = layout.shard_checkpoints ? 2 : 2 * static_cast<double>(layout.tp);
   const double last = layout.pp == 1 ? 4 / L * (1 + V / h) : 0;
   return {.layers = unit * a_layer * interleaving_factor(layout.pp, layout.chunks),

@@ -26,10 +26,10 @@ BytesByKind bytes_by_kind(const PlanModel& model, const PlanLayout& layout, cons
   BytesByKind bytes{};
   for (size_t i = 0; i < kKinds.size(); ++i) {
     if (model.count(kKinds[i]) == 0) continue;
-    const auto sum = [&](RecomputePolicy policy) {
+    const auto sum = [&](PlanRecompute policy) {
       return total_bytes(layer_stash(model, layout, kKinds[i], policy, options.account, options.bytes));
     };
-    bytes[i] = {.whole = sum(RecomputePolicy::kNone), .kept = sum(layout.recompute)};
+    bytes[i] = {.whole = sum(PlanRecompute::kNone), .kept = sum(layout.recompute)};
   }
   return bytes;
 }
@@ -70,10 +70,9 @@ int64_t logit_rows(const PlanModel& model, const PlanLayout& layout, const Memor
   return std::min(kLogitRows, tokens) * (model.vocab / layout.tp) * (options.bytes.statistic + copy);
 }
 
-int64_t recompute_working(const PlanModel& model, const PlanLayout& layout, const BytesByKind& bytes,
-                          int64_t units) {
-  if (layout.recompute == RecomputePolicy::kFull)
-    return std::min(units, layout.layers_per_checkpoint) * largest_unit(model, bytes);
+// What is rebuilt at a time: the layers of one checkpoint, or one core.
+int64_t recompute_working(const PlanLayout& layout, const BytesByKind& bytes, int64_t unit, int64_t units) {
+  if (layout.recompute == PlanRecompute::kFull) return std::min(units, layout.layers_per_checkpoint) * unit;
   int64_t core = 0;
   for (const KindBytes& kind : bytes) core = std::max(core, kind.whole - kind.kept);
   return core;
@@ -99,6 +98,7 @@ std::vector<StageBytes> stage_bytes(const PlanModel& model, const PlanLayout& la
   const int64_t output =
       layout.free_outputs ? 0 : output_bytes(model, layout, options.account, options.bytes);
   const int64_t buffers = common_buffers(model, layout, options);
+  const int64_t unit = largest_unit(model, bytes);
   std::vector<StageBytes> stages;
   for (const StageSlice& slice : stage_slices(model, layout)) {
     StageBytes stage;
@@ -108,12 +108,12 @@ std::vector<StageBytes> stage_bytes(const PlanModel& model, const PlanLayout& la
       stage.kept += kind.kept;
     }
     const int64_t units = count_units(model.pattern, slice);
-    if (layout.recompute == RecomputePolicy::kFull) {
+    if (layout.recompute == PlanRecompute::kFull) {
       const int64_t every = layout.layers_per_checkpoint;
       stage.checkpoints = (units + every - 1) / every * checkpoint;
     }
     stage.output = output;
-    stage.working = buffers + recompute_working(model, layout, bytes, units);
+    stage.working = buffers + recompute_working(layout, bytes, unit, units);
     stages.push_back(stage);
   }
   add_ends(stages, model, layout, options);

@@ -114,7 +114,7 @@ std::vector<PaperCheck> table_5_checks(const Cluster& cluster) {
     checks.push_back(compare("table 5", name + ", present work", "s", row.present_seconds,
                              step_time(model, layout, cluster, software).seconds, 10));
     layout.sequence_parallel = false;
-    layout.recompute = RecomputePolicy::kFull;
+    layout.recompute = PlanRecompute::kFull;
     checks.push_back(compare("table 5", name + ", full recompute", "s", row.full_seconds,
                              step_time(model, layout, cluster, software).seconds, 10));
     if (name != "530B") continue;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "phalanx/base/error.h"
+#include "phalanx/plan/memory.h"
 #include "phalanx/plan/paper_checks.h"
 #include "phalanx/plan/plan_flops.h"
 #include "phalanx/plan/published.h"
@@ -79,7 +80,7 @@ class Figure {
   std::vector<PaperCheck>& checks_;
 };
 
-const PlanLayout kFullRecompute{.recompute = RecomputePolicy::kFull};
+const PlanLayout kFullRecompute{.recompute = PlanRecompute::kFull};
 
 void figure_7(const Pricer& price, std::vector<PaperCheck>& checks) {
   const FigureConfig& f = figure(7);
@@ -189,6 +190,39 @@ void figure_16(const Pricer& price, std::vector<PaperCheck>& checks) {
   }
 }
 
+// At a small batch recomputation only costs (up to 33 %); it pays because larger batches fit.
+void figure_17(const Pricer& price, std::vector<PaperCheck>& checks) {
+  const FigureConfig& f = figure(17);
+  Figure order(17, checks);
+  const PlanModel model = model_of_figure(f, f.layers);
+  const auto at = [&](int64_t batch, PlanRecompute policy) {
+    PlanLayout layout = kFullRecompute;
+    layout.tp = f.tp;
+    layout.pp = f.pp;
+    layout.global_batch = batch;
+    layout.recompute = policy;
+    layout.free_outputs = false;
+    return layout;
+  };
+  const auto point = [&](int64_t batch, PlanRecompute policy) {
+    return FigurePoint{fmt::format("{} B {}", recompute_name(policy), batch), price.rate(model, at(batch, policy))};
+  };
+  for (int64_t batch = 1; batch <= 8; batch *= 2) {
+    order.less(point(batch, PlanRecompute::kFull), point(batch, PlanRecompute::kNone), "small batch");
+  }
+  for (const int64_t batch : {128, 256}) {
+    order.less(point(8, PlanRecompute::kNone), point(batch, PlanRecompute::kFull), "large batch");
+  }
+  const auto gigabytes = [&](int64_t batch) {
+    const MemoryOptions options{.account = StashAccount::kPaper, .bytes = fp16_bytes()};
+    return FigurePoint{fmt::format("GB of none at B {}", batch),
+                       static_cast<double>(plan_memory(model, at(batch, PlanRecompute::kNone), options).peak()) / 1e9};
+  };
+  const FigurePoint capacity{"GB of a GPU", static_cast<double>(price.cluster().memory_bytes) / 1e9};
+  order.less(gigabytes(8), capacity, "fits");
+  order.less(capacity, gigabytes(32), "does not fit");
+}
+
 void figure_18(const Pricer& price, std::vector<PaperCheck>& checks) {
   const FigureConfig& f = figure(18);
   Figure order(18, checks);
@@ -213,6 +247,7 @@ std::vector<PaperCheck> figure_checks(const Cluster& cluster) {
   figures_14_15(price, true, checks);
   figures_14_15(price, false, checks);
   figure_16(price, checks);
+  figure_17(price, checks);
   figure_18(price, checks);
   return checks;
 }

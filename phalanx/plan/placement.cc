@@ -59,7 +59,7 @@ AxisBytes axis_bytes(const PlanModel& model, const PlanLayout& layout, double ra
                          static_cast<double>(layout.pp);
   const double tokens = static_cast<double>(layout.micro_batch * model.sequence) / c;
   const double tensor = tokens * static_cast<double>(model.hidden) * kActivationBytes;
-  const double forward = layout.recompute == RecomputePolicy::kFull ? 2 : 1;  // it runs so often
+  const double forward = layout.recompute == PlanRecompute::kFull ? 2 : 1;  // it runs so often
 
   AxisBytes bytes;
   bytes.tp = micro * layers * (forward + 1) * 2 * (t - 1) / t * tensor;

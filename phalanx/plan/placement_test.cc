@@ -75,7 +75,7 @@ TEST(Placement, BytesOfTheTrillionParameterRun) {
   EXPECT_DOUBLE_EQ(bytes.dp_cp, 2 * 5 / 6.0 * 2e9 * 2);
   EXPECT_DOUBLE_EQ(bytes.pp, 512 * 2 * boundary * 2 / 8);  // scatter-gather: an eighth of both ways
   EXPECT_EQ(best_order(layout, load_cluster("a100-selene"), bytes), "tp-cp-dp-pp");
-  layout.recompute = RecomputePolicy::kFull;
+  layout.recompute = PlanRecompute::kFull;
   layout.scatter_gather = false;
   layout.chunks = 2;
   layout.cp = 2;
@@ -143,6 +143,7 @@ TEST(Placement, WhatTalksMostIsPutInsideNodes) {
 TEST(Placement, Notes) {
   const Cluster cluster = load_cluster("a100-selene");
   EXPECT_THAT(placement_notes(sizes_of(8, 1, 6, 64), cluster), IsEmpty());
+  EXPECT_THAT(placement_notes(sizes_of(4, 4, 2, 1), cluster), IsEmpty()) << "cp 4 finds no room beside tp 4";
   EXPECT_THAT(placement_notes(sizes_of(16, 1, 2, 2), cluster),
               ElementsAre(AllOf(HasSubstr("tp 16 spans 2 nodes of 8: links between nodes are "),
                                 HasSubstr(" times slower. Keep tp at 8 or less"))));

@@ -65,17 +65,17 @@ double forward_flops(const PlanModel& model, const TokenBatch& batch, AttentionS
   return flops;
 }
 
-StepFlops step_flops(const PlanModel& model, RecomputePolicy policy, const TokenBatch& batch,
+StepFlops step_flops(const PlanModel& model, PlanRecompute policy, const TokenBatch& batch,
                      AttentionSpan span, double recomputed) {
   const double forward = forward_flops(model, batch, span);
   double again = 0;
   switch (policy) {
-    case RecomputePolicy::kNone:
+    case PlanRecompute::kNone:
       break;
-    case RecomputePolicy::kSelective:
+    case PlanRecompute::kSelective:
       again = static_cast<double>(model.count(LayerKind::kAttention)) * core_flops(model, batch, span);
       break;
-    case RecomputePolicy::kFull:
+    case PlanRecompute::kFull:
       again = forward - head_flops(model, batch);
       break;
   }

@@ -17,7 +17,7 @@
 // Contract: sliding windows count as full attention. Kinds of layer must be plannable.
 // Units: FLOP of all ranks together.
 // Source: as named; Mamba-2: Megatron-LM's meter plus its convolution.
-// Example: const StepFlops f = step_flops(model, RecomputePolicy::kFull, token_batch(512, 2048), AttentionSpan::kFull);
+// Example: const StepFlops f = step_flops(model, PlanRecompute::kFull, token_batch(512, 2048), AttentionSpan::kFull);
 #pragma once
 
 #include <cstdint>
@@ -48,7 +48,7 @@ struct StepFlops {
 };
 
 // `recomputed`: the share of micro-batches that are recomputed; below 1 with the window of appendix C.
-StepFlops step_flops(const PlanModel& model, RecomputePolicy policy, const TokenBatch& batch,
+StepFlops step_flops(const PlanModel& model, PlanRecompute policy, const TokenBatch& batch,
                      AttentionSpan span, double recomputed = 1.0);
 
 struct PaperFlops {

@@ -47,17 +47,17 @@ TEST(PlanFlops, CountedFlopsAreThePapers) {
     const PlanModel model = model_of(row);
     const TokenBatch batch = token_batch(row.batch, kPaperSequence);
     const PaperFlops paper = paper_flops(row.batch, kPaperSequence, row.layers, row.hidden, kPaperVocab);
-    const auto step = [&](RecomputePolicy policy, double share = 1.0) {
+    const auto step = [&](PlanRecompute policy, double share = 1.0) {
       return step_flops(model, policy, batch, AttentionSpan::kFull, share);
     };
-    EXPECT_NEAR(step(RecomputePolicy::kNone).model / paper.model, 1.0, 1e-14);
-    EXPECT_EQ(step(RecomputePolicy::kNone).hardware, step(RecomputePolicy::kNone).model);
-    EXPECT_NEAR(step(RecomputePolicy::kFull).hardware / paper.full, 1.0, 1e-14);
+    EXPECT_NEAR(step(PlanRecompute::kNone).model / paper.model, 1.0, 1e-14);
+    EXPECT_EQ(step(PlanRecompute::kNone).hardware, step(PlanRecompute::kNone).model);
+    EXPECT_NEAR(step(PlanRecompute::kFull).hardware / paper.full, 1.0, 1e-14);
     // The papers count three times the forward of the cores.
-    const double cores = step(RecomputePolicy::kSelective).hardware - step(RecomputePolicy::kSelective).model;
+    const double cores = step(PlanRecompute::kSelective).hardware - step(PlanRecompute::kSelective).model;
     EXPECT_NEAR(3 * cores / (paper.selective - paper.model), 1.0, 1e-10);
-    EXPECT_NEAR(step(RecomputePolicy::kSelective, 0.5).hardware,
-                step(RecomputePolicy::kNone).model + cores / 2, 1e-12 * paper.model);
+    EXPECT_NEAR(step(PlanRecompute::kSelective, 0.5).hardware,
+                step(PlanRecompute::kNone).model + cores / 2, 1e-12 * paper.model);
   }
 }
 
@@ -94,7 +94,7 @@ TEST(PlanFlops, SelectiveRecomputeCostsWhatThePaperSays) {
 TEST(PlanFlops, RatesOfMtNlg) {
   const std::vector<double> recomputed = {125.7, 120.4, 113.5};  // from eq. 3
   const PlanModel model = mt_nlg_model();
-  const double flops = step_flops(model, RecomputePolicy::kFull, token_batch(kMtNlgBatch, model.sequence),
+  const double flops = step_flops(model, PlanRecompute::kFull, token_batch(kMtNlgBatch, model.sequence),
                                   AttentionSpan::kFull)
                            .hardware;
   for (size_t i = 0; i < recomputed.size(); ++i) {
@@ -120,12 +120,12 @@ TEST(PlanFlops, LayersOfTheHybrid) {
   EXPECT_NEAR(head_flops(model, token_batch(1, 4096)) / 4096 * 1e-9, 2.10, 0.005);
   const TokenBatch batch = token_batch(2, 4096);
   const double forward = forward_flops(model, batch, AttentionSpan::kCausal);
-  EXPECT_DOUBLE_EQ(step_flops(model, RecomputePolicy::kNone, batch, AttentionSpan::kCausal).model,
+  EXPECT_DOUBLE_EQ(step_flops(model, PlanRecompute::kNone, batch, AttentionSpan::kCausal).model,
                    3 * forward);
-  EXPECT_DOUBLE_EQ(step_flops(model, RecomputePolicy::kFull, batch, AttentionSpan::kCausal).hardware,
+  EXPECT_DOUBLE_EQ(step_flops(model, PlanRecompute::kFull, batch, AttentionSpan::kCausal).hardware,
                    4 * forward - head_flops(model, batch));
   const double selective =
-      step_flops(model, RecomputePolicy::kSelective, batch, AttentionSpan::kCausal).hardware;
+      step_flops(model, PlanRecompute::kSelective, batch, AttentionSpan::kCausal).hardware;
   EXPECT_DOUBLE_EQ(selective, 3 * forward + 4 * 2.0 * 2 * 4096 * 4096 * 4096) << "of four attention layers";
 }
 
@@ -235,7 +235,7 @@ TEST(PlanFlops, MeterOfAPlannedModel) {
   const PlanModel model = hybrid_8b();
   const TokenBatch batch = token_batch(8, 4096);
   const MeterReading reading = read_meter(meter_model(model), batch);
-  const double planned = step_flops(model, RecomputePolicy::kNone, batch, AttentionSpan::kCausal).model;
+  const double planned = step_flops(model, PlanRecompute::kNone, batch, AttentionSpan::kCausal).model;
   EXPECT_NEAR(reading.corrected / planned, 1.0, 1e-14);
   EXPECT_LT(reading.megatron, reading.corrected);
   PlanModel experts = model;

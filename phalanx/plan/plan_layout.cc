@@ -77,12 +77,12 @@ class LayoutCheck {
   void check_settings() {
     in_range("zero", l_.zero, 0, 3);
     if (l_.layers_per_checkpoint < 1) add("layers_per_checkpoint = {} is below 1", l_.layers_per_checkpoint);
-    if (l_.recompute != RecomputePolicy::kFull) {
+    if (l_.recompute != PlanRecompute::kFull) {
       if (l_.layers_per_checkpoint > 1)
         add("layers_per_checkpoint = {} needs recompute full", l_.layers_per_checkpoint);
       if (l_.shard_checkpoints) add("shard_checkpoints needs recompute full");
     }
-    if (l_.recompute_window && l_.recompute == RecomputePolicy::kNone)
+    if (l_.recompute_window && l_.recompute == PlanRecompute::kNone)
       add("recompute_window needs a recompute policy");
     std::string order = l_.order + "-";
     for (const std::string_view axis : kMeshAxes) {
@@ -163,13 +163,13 @@ class LayoutCheck {
 
 }  // namespace
 
-std::string_view recompute_name(RecomputePolicy policy) {
+std::string_view recompute_name(PlanRecompute policy) {
   switch (policy) {
-    case RecomputePolicy::kNone:
+    case PlanRecompute::kNone:
       return "none";
-    case RecomputePolicy::kSelective:
+    case PlanRecompute::kSelective:
       return "selective";
-    case RecomputePolicy::kFull:
+    case PlanRecompute::kFull:
       return "full";
   }
   PHALANX_CHECK(false, "a recompute policy without a name");

@@ -17,7 +17,7 @@
 
 namespace phalanx {
 
-enum class RecomputePolicy { kNone, kSelective, kFull };  // Korthikanti et al. 2022, section 5
+enum class PlanRecompute { kNone, kSelective, kFull };  // Korthikanti et al. 2022, section 5
 
 struct PlanLayout {
   int64_t tp = 1;
@@ -29,7 +29,7 @@ struct PlanLayout {
   std::string schedule = "1f1b";
   int64_t micro_batch = 1;
   int64_t global_batch = 1;
-  RecomputePolicy recompute = RecomputePolicy::kNone;
+  PlanRecompute recompute = PlanRecompute::kNone;
   int64_t layers_per_checkpoint = 1;  // full: transformer layers between two kept inputs
   bool shard_checkpoints = false;     // full: keep 1/t of each input, gather it again
   bool free_outputs = true;           // appendix B: a stage's output goes once it is sent
@@ -43,7 +43,7 @@ struct PlanLayout {
   bool operator==(const PlanLayout&) const = default;
 };
 
-std::string_view recompute_name(RecomputePolicy policy);  // "none", "selective", "full"
+std::string_view recompute_name(PlanRecompute policy);  // "none", "selective", "full"
 
 // "tp 8 sp pp 64 dp 6, 1f1b, micro-batch 1 x 512, recompute full": what differs from the defaults.
 std::string to_string(const PlanLayout& layout);

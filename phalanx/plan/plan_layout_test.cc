@@ -26,7 +26,7 @@ TEST(PlanLayout, SaysWhatDiffersFromTheDefaults) {
                        .pp = 64,
                        .dp = 6,
                        .global_batch = 3072,
-                       .recompute = RecomputePolicy::kFull}),
+                       .recompute = PlanRecompute::kFull}),
             "tp 8 sp pp 64 dp 6, 1f1b, micro-batch 1 x 512, recompute full");
   EXPECT_EQ(to_string({.pp = 4,
                        .chunks = 2,
@@ -34,7 +34,7 @@ TEST(PlanLayout, SaysWhatDiffersFromTheDefaults) {
                        .schedule = "interleaved",
                        .micro_batch = 2,
                        .global_batch = 16,
-                       .recompute = RecomputePolicy::kFull,
+                       .recompute = PlanRecompute::kFull,
                        .layers_per_checkpoint = 2,
                        .shard_checkpoints = true,
                        .free_outputs = false,

@@ -45,11 +45,11 @@ constexpr auto kRecompute = std::to_array<RecomputeRow>({
 });
 
 constexpr auto kLayerTimes = std::to_array<LayerTimeRow>({
-    {"baseline, no recompute", false, RecomputePolicy::kNone, 7.7, 11.9, 19.6, 0},
-    {"sequence parallel", true, RecomputePolicy::kNone, 7.2, 11.8, 19.0, -3},
-    {"baseline with recompute", false, RecomputePolicy::kFull, 7.7, 19.5, 27.2, 39},
-    {"selective recompute", false, RecomputePolicy::kSelective, 7.7, 13.2, 20.9, 7},
-    {"selective + sequence", true, RecomputePolicy::kSelective, 7.2, 13.1, 20.3, 4},
+    {"baseline, no recompute", false, PlanRecompute::kNone, 7.7, 11.9, 19.6, 0},
+    {"sequence parallel", true, PlanRecompute::kNone, 7.2, 11.8, 19.0, -3},
+    {"baseline with recompute", false, PlanRecompute::kFull, 7.7, 19.5, 27.2, 39},
+    {"selective recompute", false, PlanRecompute::kSelective, 7.7, 13.2, 20.9, 7},
+    {"selective + sequence", true, PlanRecompute::kSelective, 7.2, 13.1, 20.3, 4},
 });
 
 constexpr auto kMtNlg = std::to_array<MtNlgRow>({{2240, 60.1, 126}, {2800, 50.2, 121}, {3360, 44.4, 113}});
@@ -101,7 +101,7 @@ PlanLayout layout_of(const WeakScalingRow& row) {
           .schedule = std::string(schedule_of(row.chunks)),
           .micro_batch = row.micro_batch,
           .global_batch = row.batch,
-          .recompute = RecomputePolicy::kFull};
+          .recompute = PlanRecompute::kFull};
 }
 
 std::span<const ZeroRow> zero_rows() {
@@ -121,7 +121,7 @@ PlanLayout layout_of(const ZeroRow& row) {
           .dp = row.gpus / row.model_parallel,
           .micro_batch = row.micro_batch,
           .global_batch = row.batch,
-          .recompute = RecomputePolicy::kFull,
+          .recompute = PlanRecompute::kFull,
           .zero = row.zero3 ? 3 : 0};
 }
 
@@ -141,7 +141,7 @@ PlanLayout layout_of(const RecomputeRow& row) {
           .schedule = std::string(schedule_of(row.chunks)),
           .micro_batch = row.micro_batch,
           .global_batch = row.batch,
-          .recompute = RecomputePolicy::kSelective};
+          .recompute = PlanRecompute::kSelective};
 }
 
 std::span<const LayerTimeRow> layer_time_rows() {
@@ -163,7 +163,7 @@ PlanLayout layout_of(const MtNlgRow& row) {
           .dp = row.gpus / (kNodeGpus * kPipeline),
           .micro_batch = 1,
           .global_batch = kMtNlgBatch,
-          .recompute = RecomputePolicy::kFull,
+          .recompute = PlanRecompute::kFull,
           .scatter_gather = false,
           .zero = 1};
 }

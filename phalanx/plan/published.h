@@ -98,7 +98,7 @@ inline constexpr std::string_view kLayerTimeSource = "Korthikanti et al. 2022, t
 struct LayerTimeRow {
   std::string_view name;
   bool sequence_parallel = false;
-  RecomputePolicy recompute = RecomputePolicy::kNone;
+  PlanRecompute recompute = PlanRecompute::kNone;
   double forward_ms = 0;
   double backward_ms = 0;
   double combined_ms = 0;

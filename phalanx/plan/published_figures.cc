@@ -1,8 +1,12 @@
 #include "phalanx/plan/published.h"
 
-namespace phalanx {
+#include <algorithm>
 
-std::vector<FigureConfig> figure_configs() {
+namespace phalanx {
+namespace {
+
+// Micro-batch, weak scaling, schedules, and what is sent between stages.
+std::vector<FigureConfig> techniques() {
   return {
       {.figure = 7,
        .params_billion = 1,
@@ -32,6 +36,22 @@ std::vector<FigureConfig> figure_configs() {
        .swept = "schedule: 1f1b, interleaved with 4 chunks",
        .curves = {{"1f1b", {12, 24, 36, 48, 60}, {82, 109, 122, 130, 135}},
                   {"interleaved", {12, 24, 36, 48, 60}, {119, 134, 141, 143, 146}}}},
+      {.figure = 18,
+       .params_billion = 175,
+       .layers = 96,
+       .hidden = 12288,
+       .heads = 96,
+       .gpus = 96,
+       .batches = {12, 24, 36, 48, 60},
+       .swept = "scatter/gather on or off",
+       .curves = {{"off", {12, 24, 36, 48, 60}, {107, 120, 127, 130, 131}},
+                  {"on", {12, 24, 36, 48, 60}, {119, 134, 142, 144, 147}}}},
+  };
+}
+
+// Ways to split a fixed number of GPUs, and batches.
+std::vector<FigureConfig> trade_offs() {
+  return {
       {.figure = 13,
        .params_billion = 162.2,
        .layers = 32,
@@ -78,17 +98,18 @@ std::vector<FigureConfig> figure_configs() {
        .tp = 8,
        .pp = 16,
        .swept = "batch up to 256, recompute on or off"},
-      {.figure = 18,
-       .params_billion = 175,
-       .layers = 96,
-       .hidden = 12288,
-       .heads = 96,
-       .gpus = 96,
-       .batches = {12, 24, 36, 48, 60},
-       .swept = "scatter/gather on or off",
-       .curves = {{"off", {12, 24, 36, 48, 60}, {107, 120, 127, 130, 131}},
-                  {"on", {12, 24, 36, 48, 60}, {119, 134, 142, 144, 147}}}},
   };
+}
+
+}  // namespace
+
+std::vector<FigureConfig> figure_configs() {
+  std::vector<FigureConfig> figures = techniques();
+  const std::vector<FigureConfig> splits = trade_offs();
+  figures.insert(figures.end(), splits.begin(), splits.end());
+  std::sort(figures.begin(), figures.end(),
+            [](const FigureConfig& a, const FigureConfig& b) { return a.figure < b.figure; });
+  return figures;
 }
 
 }  // namespace phalanx

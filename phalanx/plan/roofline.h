@@ -2,12 +2,14 @@
 //
 // Purpose: seconds of one matrix product and of one pass over memory on an accelerator.
 // Equation: a product of batch x [m, k] x [k, n] in 16-bit takes the longer of
-//     2 batch m n k / (matmul_efficiency peak u)         u = share of the last wave of 128 x 128 tiles that is in use
+//     2 batch m n k / (matmul_efficiency peak u)         u = share of the tiles of all waves that holds results
 //     2 batch (m k + k n + m n) / (memory_efficiency memory_bandwidth)
-//   A unit works on one tile at a time, so u = (m n / 128^2) / (units ceil(tiles / units)); a ragged tile costs a whole
-//   one. This is what makes narrow shards of tensor parallelism and small micro-batches slow.
+//   Tiles are 256 x 128, laid along m or n, whichever wastes less; a unit works on one at a time, so that
+//   u = m n batch / (256 x 128 units ceil(tiles / units)). A ragged tile costs a whole one. This is what makes narrow shards
+//   of tensor parallelism and small micro-batches slow.
 // Contract: pure; sizes of at least 1.
-// Source: Williams, Waterman, Patterson 2009 (roofline); Narayanan et al. 2021, section 2.3 and takeaway 1.
+// Source: Williams, Waterman, Patterson 2009 (roofline); NVIDIA, Matrix Multiplication Background User's Guide, sections
+//   2.3 and 3 (tiles and waves).
 // Units: seconds.
 #pragma once
 

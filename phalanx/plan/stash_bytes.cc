@@ -31,13 +31,13 @@ int64_t share(int64_t groups, int64_t tp) {
 
 class Layer {
  public:
-  Layer(const PlanModel& model, const PlanLayout& layout, RecomputePolicy policy, StashAccount account,
+  Layer(const PlanModel& model, const PlanLayout& layout, PlanRecompute policy, StashAccount account,
         const ByteSizes& bytes)
       : model_(model),
         layout_(layout),
         bytes_(bytes),
         sizes_(sizes_of(model, layout)),
-        whole_(policy == RecomputePolicy::kNone),
+        whole_(policy == PlanRecompute::kNone),
         paper_(account == StashAccount::kPaper) {
     items_.reserve(12);
   }
@@ -154,9 +154,9 @@ int64_t total_bytes(const std::vector<ByteItem>& items) {
 }
 
 std::vector<ByteItem> layer_stash(const PlanModel& model, const PlanLayout& layout, LayerKind kind,
-                                  RecomputePolicy policy, StashAccount account, const ByteSizes& bytes) {
+                                  PlanRecompute policy, StashAccount account, const ByteSizes& bytes) {
   PHALANX_CHECK(is_plannable(kind), "a kind of layer that cannot be planned");
-  if (policy == RecomputePolicy::kFull) return {};
+  if (policy == PlanRecompute::kFull) return {};
   return Layer(model, layout, policy, account, bytes).take(kind);
 }
 

@@ -18,7 +18,7 @@
 //   parallelism; in kPaper only with shard_checkpoints (their 2 s b h).
 // Units: bytes of one rank; an activation of 2 bytes and a mask of 1 unless told otherwise.
 // Source: Korthikanti et al. 2022, section 4; phalanx/nn; Dao and Gu 2024 for the scan.
-// Example: total_bytes(layer_stash(model, layout, LayerKind::kMlp, RecomputePolicy::kNone, StashAccount::kPaper)).
+// Example: total_bytes(layer_stash(model, layout, LayerKind::kMlp, PlanRecompute::kNone, StashAccount::kPaper)).
 #pragma once
 
 #include <cstdint>
@@ -55,7 +55,7 @@ int64_t total_bytes(const std::vector<ByteItem>& items);
 
 // Empty under full recompute: what is kept then is checkpoint_bytes.
 std::vector<ByteItem> layer_stash(const PlanModel& model, const PlanLayout& layout, LayerKind kind,
-                                  RecomputePolicy policy, StashAccount account, const ByteSizes& bytes = {});
+                                  PlanRecompute policy, StashAccount account, const ByteSizes& bytes = {});
 
 // Final norm, output layer and loss.
 std::vector<ByteItem> head_stash(const PlanModel& model, const PlanLayout& layout, StashAccount account,

@@ -61,13 +61,6 @@ double stage_total(const StageTime& stage) {
          stage.weights_forward + stage.weights_backward;
 }
 
-bool splits_backward(const std::string& kind) {
-  for (const ScheduleKind& known : schedule_kinds()) {
-    if (known.name == kind) return known.splits_backward;
-  }
-  return false;
-}
-
 // Work of the rank that computes most, all micro-batches.
 void add_rank_work(const std::vector<int>& stages_of_rank, const std::vector<StageTime>& stages, double micro_batches,
                    bool split, StepTime& time) {
@@ -109,6 +102,12 @@ double messages_of(const ActionList& actions) {
       std::count_if(actions.begin(), actions.end(), [](const Action& a) { return !is_compute(a.op); }));
 }
 
+bool kind_splits_backward(const std::string& kind) {
+  const auto kinds = schedule_kinds();
+  return std::any_of(kinds.begin(), kinds.end(),
+                     [&](const ScheduleKind& known) { return known.name == kind && known.splits_backward; });
+}
+
 // Idle time of the kinds with equal chunks of f, b, w (pipeline tests hold the simulator to these).
 double bubble_estimate(const PlanLayout& layout, double f, double b, double w) {
   const auto ranks = static_cast<double>(layout.pp);
@@ -119,6 +118,11 @@ double bubble_estimate(const PlanLayout& layout, double f, double b, double w) {
 }
 
 }  // namespace
+
+bool splits_backward(const Schedule& schedule) {
+  return std::any_of(schedule.ranks.front().begin(), schedule.ranks.front().end(),
+                     [](const Action& action) { return action.op == Op::kBackwardWeight; });
+}
 
 std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster,
                                    const Software& software) {
@@ -180,7 +184,7 @@ StepTime step_time(const PlanModel& model, const PlanLayout& layout, const Clust
   check_layout(model, layout);
   const std::vector<StageTime> stages = stage_times(model, layout, cluster, software);
   const StepComm comm = step_comm(model, layout, cluster, software, fullest_parameters(model, layout));
-  const bool split = splits_backward(layout.schedule);
+  const bool split = splits_backward(schedule);
   const Timeline timeline = simulate(schedule, simulate_options(stages, schedule.placement, comm.boundary, software, split));
   const auto rank = static_cast<size_t>(
       std::max_element(timeline.busy.begin(), timeline.busy.end()) - timeline.busy.begin());
@@ -220,7 +224,7 @@ StepTime estimate_step_time(const PlanModel& model, const PlanLayout& layout, co
   });
   const auto m = static_cast<double>(layout.micro_batches());
   StepTime time;
-  const bool split = splits_backward(layout.schedule);
+  const bool split = kind_splits_backward(layout.schedule);
   add_rank_work(fullest, stages, m, split, time);
   const bool piped = layout.pp > 1;
   if (piped && !software.overlap_pipeline) time.messages = 4 * m * static_cast<double>(layout.chunks) * comm.boundary;

@@ -54,6 +54,9 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
 SimulateOptions simulate_options(const std::vector<StageTime>& stages, const Placement& placement, double boundary,
                                  const Software& software, bool split);
 
+// Whether a schedule has B and W apart.
+bool splits_backward(const Schedule& schedule);
+
 StepTime step_time(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster,
                    const Software& software);
 StepTime estimate_step_time(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster,

@@ -85,12 +85,12 @@ class Order {
 };
 
 // Fills ranks_per_node and nodes where every group lies alike; false where node and group boundaries disagree.
-// A digit lies inside a node when a whole number of its spans fills one, across when its steps are at least a node, and
-// is cut evenly when a whole number of its steps fills a node and a whole number of nodes its span. Digits above one that
-// crosses add nodes only: their steps are no shorter.
+// A digit lies inside a node when a whole number of its spans fills one, across when its steps are at least a node,
+// and is cut evenly when a whole number of its steps fills a node and a whole number of nodes its span. Above a
+// digit that crosses, every step is at least a node.
 bool lies_evenly(const std::vector<Digit>& digits, int64_t node, GroupTopology& group) {
   for (const Digit& digit : digits) {
-    if (group.nodes > 1 || digit.stride >= node) {
+    if (digit.stride >= node) {
       group.nodes *= digit.size;
     } else if (node % digit.span() == 0) {
       group.ranks_per_node *= digit.size;

@@ -1,11 +1,11 @@
 // File: phalanx/plan/topology.h
 //
 // Purpose: which ranks of a layout share a node, a NIC or nothing: what decides whether a collective is fast.
-// Contract: ranks are those of phalanx/mesh (the first axis of layout.order fastest); rank r runs on node r / gpus_per_node.
-//   Groups of one set of axes may lie differently (tp 3 on nodes of 8): each figure is the worst that any group has.
-//   Where node and group boundaries agree the answer is a closed form; otherwise the groups of one period of the pattern
-//   are counted, at most a node times the group's span. A world larger than the cluster is answered as if there were
-//   more nodes; topology_violations says so.
+// Contract: ranks are those of phalanx/mesh (the first axis of layout.order fastest); rank r runs on node r /
+//   gpus_per_node. Groups of one set of axes may lie differently (tp 3 on nodes of 8): each figure is the worst that
+//   any group has. Where node and group boundaries agree the answer is a closed form; otherwise the groups of one
+//   period of the pattern are counted, at most a node times the group's span. A world larger than the cluster is
+//   answered as if there were more nodes; topology_violations says so.
 // Units: ranks, nodes, groups.
 // Errors: Error(kBadInput) for an order that does not name every axis longer than 1 once.
 // Example: topology_of(layout, cluster).tp.nodes == 1: tensor parallelism stays inside nodes.

@@ -6,8 +6,8 @@
 namespace phalanx {
 namespace {
 
-// The (micro-batch, chunk) pairs of a rank in the order of their forwards: group by group, a whole group through a chunk
-// before the next. Backwards take the same micro-batches with the chunks mirrored.
+// The (micro-batch, chunk) pairs of a rank in the order of their forwards: group by group, a whole group through a
+// chunk before the next. Backwards take the same micro-batches with the chunks mirrored.
 ActionList interleaved_forwards(int chunks, int micro_batches, int group) {
   ActionList list;
   for (int first = 0; first < micro_batches; first += group) {
