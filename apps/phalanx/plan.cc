@@ -54,8 +54,9 @@ int decode(const ParsedFlags& flags) {
                                     .needed = "two models: MODEL,BASELINE",
                                     .fix = "phalanx plan --decode mamba2-hybrid-8b,transformer-8b"});
   }
-  print_line(decode_table_text(named_model(both.substr(0, comma)), named_model(both.substr(comma + 1)),
-                               load_cluster(flags.option("--cluster", "h100-sxm")), {1, 8, 32, 128},
+  const PlanModel model = named_model(both.substr(0, comma));
+  const PlanModel baseline = named_model(both.substr(comma + 1));
+  print_line(decode_table_text(model, baseline, load_cluster(flags.option("--cluster", "h100-sxm")), {1, 8, 32, 128},
                                {4096, 32768, 131072, 524288}));
   return 0;
 }

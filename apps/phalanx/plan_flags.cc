@@ -111,6 +111,14 @@ void read_layout(PlanRequest& request) {
   if (replicas < 1) throw_usage("parallel", "a size below 1", "ranks of at least 1 along every axis", "change it");
   request.gpus = number_of(request.flags, "--gpus",
                            p.world_size > 0 ? p.world_size : replicas * std::max<int64_t>(p.data, 1), kMaxGpus);
+  if (p.data == 0 && request.gpus % replicas != 0 && !request.flags.has("--search")) {
+    throw Error(ErrorKind::kBadInput,
+                {.where = "--gpus",
+                 .got = fmt::format("{}", request.gpus),
+                 .needed = fmt::format("a multiple of tp x cp x pp = {}", replicas),
+                 .fix = fmt::format("{} or {}", std::max<int64_t>(request.gpus / replicas, 1) * replicas,
+                                    (request.gpus / replicas + 1) * replicas)});
+  }
   layout.dp = p.data > 0 ? p.data : std::max<int64_t>(request.gpus / replicas, 1);
   layout.global_batch = t.global_batch_size > 0 ? t.global_batch_size : layout.micro_batch * layout.dp;
 }

@@ -174,6 +174,10 @@ TEST(ScheduleJson, WrongTypesAreRefusedAtTheirPlace) {
   EXPECT_LT(with("/kind", Json::array({std::string(100000, 'x')})).size(), 200u);
   EXPECT_LT(with("/ranks/0/1/op", std::string(100000, 'x')).size(), 250u);
   EXPECT_LT(with("/ranks/0/1/op", std::string(100000, '\x01')).size(), 250u);
+  std::string accents;
+  for (int i = 0; i < 100; ++i) accents += "\xc3\xa9";
+  EXPECT_THAT(with("/ranks/0/1/op", accents),
+              HasSubstr("got \"\\u00e9\\u00e9"));  // never cut within a letter
 }
 
 class ScheduleFile : public testing::Test {

@@ -90,7 +90,8 @@ class Simulator {
     for (size_t rank = 0; rank < state_.size(); ++rank) {
       PHALANX_CHECK(state_[rank].next == schedule_.ranks[rank].size(),
                     "simulate takes verified schedules only");
-      timeline_.makespan = std::max(timeline_.makespan, state_[rank].free_at);
+      timeline_.makespan =
+          std::max(timeline_.makespan, state_[rank].free_at);  // no message is later than its use
     }
     if (record_) finish_spans();
     return std::move(timeline_);
@@ -212,7 +213,6 @@ class Simulator {
     const int64_t begin = std::max(state_[rank].free_at, free_at);
     free_at = begin + way.ticks;
     arrived_[slot(way, action)] = free_at;
-    timeline_.makespan = std::max(timeline_.makespan, free_at);
     record(rank, begin, free_at);
     const auto peer = static_cast<size_t>(action.peer);
     if (state_[peer].waits_for != slot(way, action)) return;

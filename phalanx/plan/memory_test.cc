@@ -348,7 +348,20 @@ TEST(Memory, BuffersByHand) {
   const int64_t common = 2 * (2 * T * 16 + 2 * T * 64 + T * 64 + 2 * T * 16);
   EXPECT_EQ(split.ranks[0].buffers, common);
   EXPECT_EQ(split.ranks[1].buffers, common + logits / 4);
-  EXPECT_EQ(plan_memory(model, {}, kPaperAccount).ranks[0].buffers, one.ranks[0].buffers - logits);
+  const RankMemory paper = plan_memory(model, {}, kPaperAccount).ranks[0];
+  EXPECT_EQ(paper.buffers, one.ranks[0].buffers - logits);
+  EXPECT_EQ(paper.logits, 4 * T * 512);
+  EXPECT_EQ(paper.head, 2 * 2 * T * 64);
+  EXPECT_EQ(one.ranks[0].logits, 0);
+  EXPECT_EQ(one.ranks[0].head, 2 * 2 * T * 64 + 4 * 2 * T);
+  // No more than 512 rows of logits are there at a time.
+  const auto extra = [&](int64_t micro_batch) {
+    const PlanLayout layout{.micro_batch = micro_batch, .global_batch = micro_batch};
+    return plan_memory(model, layout).ranks[0].buffers -
+           plan_memory(model, layout, kPaperAccount).ranks[0].buffers;
+  };
+  EXPECT_EQ(extra(2), 2 * logits);
+  EXPECT_EQ(extra(8), 4 * logits);
 }
 
 TEST(Memory, WhatCannotBePlannedSaysSo) {

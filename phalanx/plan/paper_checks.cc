@@ -163,11 +163,13 @@ std::string to_text(const std::vector<PaperCheck>& checks) {
   for (const PaperCheck& check : checks) {
     if (check.table != table) {
       table = check.table;
-      text += fmt::format("{}{:<44} {:>9} {:>9} {:>8}  {}\n", text.empty() ? "" : "\n", table, "published", "ours",
-                          "off", "bar");
+      const bool order = check.unit.empty();
+      text += fmt::format("{}{:<44} {:>9} {:>9} {:>8}  {}\n", text.empty() ? "" : "\n", table,
+                          order ? "lower" : "published", order ? "higher" : "ours", order ? "" : "off",
+                          order ? "" : "bar");
     }
     if (check.unit.empty()) {
-      text += fmt::format("  {:<42} {:>9.4g} {:>9.4g} {:>8}  {}\n", check.row, check.published, check.ours, "",
+      text += fmt::format("  {:<42} {:>9.4g} {:>9.4g}           {}\n", check.row, check.published, check.ours,
                           check.met ? "order holds" : "ORDER BROKEN");
       continue;
     }

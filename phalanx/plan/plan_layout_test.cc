@@ -109,6 +109,12 @@ TEST(PlanLayout, ChecksMambaSizesAndNamedStages) {
               testing::Contains("the pattern names 2 stages, pp x chunks = 3"));
 }
 
+TEST(PlanLayout, FewerKeyHeadsThanRanksAreLegal) {
+  PlanModel model = small_gpt();
+  model.kv_groups = 2;
+  EXPECT_THAT(layout_violations(model, {.tp = 8}), IsEmpty());
+}
+
 TEST(PlanLayout, OneErrorListsAll) {
   try {
     check_layout(small_gpt(), {.tp = 3, .pp = 3, .zero = 9});
@@ -150,6 +156,12 @@ TEST(PlanLayout, GptStagesAreEqual) {
   named.pattern = parse_pattern("*-||*-*-");
   EXPECT_THAT(stage_slices(named, {.pp = 3}),
               ElementsAre(StageSlice{0, 2}, StageSlice{2, 2}, StageSlice{2, 6}));
+}
+
+TEST(PlanLayout, NamedStagesOfAHybridStand) {
+  PlanModel model = hybrid_8b();
+  model.pattern = parse_pattern("M-|M-M-M*-");
+  EXPECT_THAT(stage_slices(model, {.pp = 2}), ElementsAre(StageSlice{0, 2}, StageSlice{2, 9}));
 }
 
 double stage_work(const PlanModel& model, const std::vector<StageSlice>& slices, size_t stage) {
@@ -201,6 +213,7 @@ TEST(PlanLayout, CutsOfPlainCosts) {
   EXPECT_THAT(balanced_cuts({5}, 1), ElementsAre(0, 1));
   EXPECT_THAT(balanced_cuts({9, 1, 1}, 3), ElementsAre(0, 1, 2, 3));
   EXPECT_THAT(balanced_cuts({1, 1, 1, 1, 1, 1, 1}, 3), ElementsAre(0, 2, 4, 7));
+  EXPECT_THAT(balanced_cuts({1, 1, 1, 9}, 3), ElementsAre(0, 2, 3, 4)) << "no piece is empty";
 }
 
 TEST(PlanLayout, PlacesChunksByTheSchedule) {

@@ -1,5 +1,8 @@
 #include "phalanx/plan/plan_model.h"
 
+#include <cmath>
+#include <string>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -63,8 +66,29 @@ TEST(PlanModel, AGptOfThePapers) {
   EXPECT_THAT(model_violations(model), IsEmpty());
 }
 
+// Megatron-LM's allocation from ratios, for 56 layers, 8% attention, 50% MLP.
+std::string allocate(size_t layers, double attention_ratio, double mlp_ratio) {
+  std::string text(layers, 'M');
+  const double attention = std::nearbyint(static_cast<double>(layers) * attention_ratio);
+  const double rest = static_cast<double>(layers) - attention;
+  const auto place = [&](char kind, double every) {
+    double x = every;
+    for (char& layer : text) {
+      if (layer != 'M') continue;
+      const bool here = x < 0.5;
+      if (here) layer = kind;
+      x += here ? every : -1;
+    }
+  };
+  place('*', rest / (attention + 1));
+  const double mlps = std::nearbyint(static_cast<double>(layers) * mlp_ratio);
+  place('-', (rest - mlps) / mlps);
+  return text;
+}
+
 TEST(PlanModel, HybridHasThePublishedLayers) {
   const PlanModel model = hybrid_8b();
+  EXPECT_EQ(expand(model.pattern), allocate(56, 0.08, 0.5));
   EXPECT_EQ(model.count(LayerKind::kMamba2), 24);
   EXPECT_EQ(model.count(LayerKind::kAttention), 4);
   EXPECT_EQ(model.count(LayerKind::kMlp), 28);

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include <fmt/format.h>
 namespace phalanx {
 namespace {
 
@@ -23,6 +24,7 @@ constexpr double kLineCost = 60;
 constexpr double kLeaderCost = 10;  // a label beside its point needs none
 constexpr double kCrossedCost = 6;  // a point under the leader
 constexpr double kHidden = 1e5;
+constexpr size_t kMostLooks = 2000000;
 
 LabelBox around(const PlotPoint& p, double half) {
   return {p.x - half, p.y - half, p.x + half, p.y + half};
@@ -30,10 +32,6 @@ LabelBox around(const PlotPoint& p, double half) {
 
 LabelBox leader_box(const PlotPoint& point, double to) {
   return {point.x - 1.5, std::min(point.y, to), point.x + 1.5, std::max(point.y, to)};
-}
-
-bool hits(const LabelBox& box, const std::vector<LabelBox>& all) {
-  return std::any_of(all.begin(), all.end(), [&](const LabelBox& other) { return overlap(box, other); });
 }
 
 struct Place {
@@ -54,20 +52,22 @@ class Placer {
     for (size_t i = 0; i < wishes.size(); ++i) places_.push_back(places_of(i));
   }
 
-  std::vector<PlacedLabel> best() const {
+  std::vector<PlacedLabel> best() {
+    struct Rep{Placer*p;~Rep(){fmt::print(stderr,"cost {} looks {}\n",p->least_,p->looks_);}} rep{this};
     std::vector<size_t> order(wishes_.size());
     std::iota(order.begin(), order.end(), size_t{0});
-    std::vector<PlacedLabel> best;
-    double least = std::numeric_limits<double>::infinity();
     do {
-      double cost = 0;
-      std::vector<PlacedLabel> placed = in_order(order, cost);
-      if (cost < least) {
-        least = cost;
-        best = std::move(placed);
-      }
+      greedy(order);
     } while (order.size() <= kAllOrders && std::next_permutation(order.begin(), order.end()));
-    return best;
+    at_least_.assign(wishes_.size() + 1, 0);
+    for (size_t i = wishes_.size(); i-- > 0;) {
+      at_least_[i] = at_least_[i + 1] + (places_[i].empty() ? kHidden : places_[i][0].cost);
+    }
+    search(0, 0);
+
+    std::vector<PlacedLabel> labels;
+    for (const Place* place : best_) labels.push_back(place == nullptr ? PlacedLabel{} : place->label);
+    return labels;
   }
 
  private:
@@ -121,32 +121,59 @@ class Placer {
     places.push_back(place);
   }
 
-  std::vector<PlacedLabel> in_order(const std::vector<size_t>& order, double& cost) const {
-    std::vector<PlacedLabel> placed(wishes_.size());
-    std::vector<LabelBox> boxes, leaders;
+  bool fits(const Place& place) const {
+    const LabelBox& box = place.box;
+    const LabelBox wide{box.left - kAir, box.top - kAir, box.right + kAir, box.bottom + kAir};
+    return std::none_of(chosen_.begin(), chosen_.end(), [&](const Place* other) {
+      return other != nullptr &&
+             (overlap(wide, other->box) || overlap(wide, other->leader) || overlap(place.leader, other->box));
+    });
+  }
+
+  void keep_if_better(double cost) {
+    if (cost >= least_) return;
+    least_ = cost;
+    best_ = chosen_;
+  }
+
+  void greedy(const std::vector<size_t>& order) {
+    double cost = 0;
+    chosen_.assign(wishes_.size(), nullptr);
     for (const size_t i : order) {
-      const auto free = std::find_if(places_[i].begin(), places_[i].end(), [&](const Place& place) {
-        const LabelBox& box = place.box;
-        const LabelBox wide{box.left - kAir, box.top - kAir, box.right + kAir, box.bottom + kAir};
-        return !hits(wide, boxes) && !hits(wide, leaders) &&
-               !(place.label.has_leader && hits(place.leader, boxes));
-      });
-      if (free == places_[i].end()) {
-        cost += kHidden;
-        continue;
-      }
-      cost += free->cost;
-      placed[i] = free->label;
-      boxes.push_back(free->box);
-      if (free->label.has_leader) leaders.push_back(free->leader);
+      const auto free =
+          std::find_if(places_[i].begin(), places_[i].end(), [&](const Place& place) { return fits(place); });
+      cost += free == places_[i].end() ? kHidden : free->cost;
+      if (free != places_[i].end()) chosen_[i] = &*free;
     }
-    return placed;
+    keep_if_better(cost);
+    chosen_.assign(wishes_.size(), nullptr);
+  }
+
+  // Branch and bound from the best greedy answer, for a bounded number of looks.
+  void search(size_t i, double cost) {
+    if (i == wishes_.size()) {
+      keep_if_better(cost);
+      return;
+    }
+    for (const Place& place : places_[i]) {
+      if (cost + place.cost + at_least_[i + 1] >= least_ || looks_ == kMostLooks) break;
+      ++looks_;
+      if (!fits(place)) continue;
+      chosen_[i] = &place;
+      search(i + 1, cost + place.cost);
+      chosen_[i] = nullptr;
+    }
+    if (cost + kHidden + at_least_[i + 1] < least_ && looks_ < kMostLooks) search(i + 1, cost + kHidden);
   }
 
   const std::vector<LabelWish>& wishes_;
   const LabelScene& scene_;
   std::vector<LabelBox> pieces_;
   std::vector<std::vector<Place>> places_;
+  std::vector<double> at_least_;  // what the labels from the i-th on cost if no other were there
+  std::vector<const Place*> chosen_, best_;
+  double least_ = std::numeric_limits<double>::infinity();
+  size_t looks_ = 0;
 };
 
 }  // namespace
@@ -160,7 +187,10 @@ LabelBox label_box(const PlacedLabel& label, double width) {
 }
 
 std::vector<PlacedLabel> place_labels(const std::vector<LabelWish>& wishes, const LabelScene& scene) {
-  return Placer(wishes, scene).best();
+  std::vector<size_t> o(wishes.size()); std::iota(o.begin(),o.end(),size_t{0});
+  std::stable_sort(o.begin(),o.end(),[&](size_t a,size_t b){return wishes[a].point.x < wishes[b].point.x;});
+  std::vector<LabelWish> w; for(auto i:o) w.push_back(wishes[i]);
+  auto r=Placer(w,scene).best(); std::vector<PlacedLabel> out(r.size()); for(size_t k=0;k<o.size();++k) out[o[k]]=r[k]; return out;
 }
 
 }  // namespace phalanx

@@ -14,12 +14,14 @@ namespace {
 using namespace svg_style;
 
 constexpr std::string_view kRate = "tokens/s a GPU";
-constexpr double kHeight = 430;
+constexpr std::string_view kBest = "best:";
+constexpr double kHeight = 450;
 constexpr double kMisfitColumn = 92;
 constexpr double kNoMisfits = 12;
 constexpr double kMisfitRow = 19;
-constexpr double kLabelBand = 13;     // of the height, for each name, below the fastest point
+constexpr double kLabelBand = 17;     // of the height, for each name, below the fastest point
 constexpr double kLeastRatio = 1.05;  // of the slowest to the fastest on the axis
+constexpr double kWidestName = 0.7;   // of the plot
 constexpr double kRadius = 3.6;
 constexpr double kLogBelow =
     0.25;  // where all need less than this share of the capacity, memory is on a log axis
@@ -77,8 +79,8 @@ class Scatter {
     for (size_t i = choice_.dots.size(); i-- > 0;) {
       if (choice_.dots[i].candidate->time.simulated) dot(choice_.dots[i]);
     }
-    labels();
     misfits();
+    labels();
     sheet_.y = bottom_ + 18 + kLineHeight + 16;
   }
 
@@ -266,9 +268,10 @@ void Scatter::labels() {
   std::vector<LabelWish> wishes;
   for (const size_t i : named_) {
     const Dot& dot = choice_.dots[i];
-    const std::string all = (i == 0 ? "best: " : "") + short_layout(dot.candidate->layout);
-    words.push_back(fit_text(all, kBold * kTextSize, 0.7 * (capacity_x_ - left_)));
-    wishes.push_back({scene.points[i], (i == 0 ? kBold : 1) * text_width(words.back(), kTextSize)});
+    words.push_back(
+        fit_text(short_layout(dot.candidate->layout), kTextSize, kWidestName * (capacity_x_ - left_)));
+    const double before = i == 0 ? kBold * text_width(kBest, kTextSize) + text_width(" ", kTextSize) : 0;
+    wishes.push_back({scene.points[i], before + text_width(words.back(), kTextSize)});
   }
   const std::vector<PlacedLabel> placed = place_labels(wishes, scene);
   for (size_t i = 0; i < placed.size(); ++i) {
@@ -279,7 +282,9 @@ void Scatter::labels() {
       const double from = placed[i].leader_y > point.y ? point.y + 7 : point.y - 7;
       sheet_.line("leader", point.x, from, point.x, placed[i].leader_y);
     }
-    sheet_.text(placed[i].left, placed[i].baseline, i == 0 ? "text halo strong" : "text halo", words[i]);
+    const std::string best = i == 0 ? fmt::format("<tspan class=\"strong\">{}</tspan> ", kBest) : "";
+    sheet_.emit("<text class=\"text halo\" x=\"{:.1f}\" y=\"{:.1f}\">{}{}</text>\n", placed[i].left,
+                placed[i].baseline, best, xml_escape(words[i]));
   }
 }
 
