@@ -177,14 +177,14 @@ TEST_F(ScheduleVerb, WrongKindsAndNumbersGetOneMessage) {
       {"--kind 1f1b --pp 4x --micro-batches 8", 2, {"--pp: got '4x'", "a whole number"}},
       {"--kind 1f1b --pp 4 --micro-batches 2.5", 2, {"--micro-batches: got '2.5'"}},
       {"--kind interleaved --chunks 0" + good, 2, {"--chunks: got '0'"}},
-      {"--kind 1f1b --pp 4000 --micro-batches 900000", 2, {"= 3600000000", "at most 4000000"}},
-      {"--kind 1f1b --forward 0" + good, 2, {"--forward: got '0'"}},
   });
 }
 
 TEST_F(ScheduleVerb, WrongFlagsGetOneMessageAndLeaveNothing) {
   const std::string good = kGood;
   expect_refused({
+      {"--kind 1f1b --pp 4000 --micro-batches 900000", 2, {"= 3600000000", "at most 4000000"}},
+      {"--kind 1f1b --forward 0" + good, 2, {"--forward: got '0'"}},
       {"--kind 1f1b --link -1" + good, 2, {"--link: got '-1'"}},
       {"--kind 1f1b --width 3" + good, 2, {"--width: got '3'", "from 40"}},
       {"--kind 1f1b --microbatches 8 --pp 4", 2, {"--microbatches", "did you mean '--micro-batches'?"}},

@@ -38,9 +38,7 @@ TEST(BuildSchedule, ATransferWaitsForTheEndOfWhatItCarries) {
   const Schedule schedule = build_schedule("late", 4, round_robin_placement(2, 1),
                                            {{F(0), F(1), F(2), F(3), BW(0), BW(1), BW(2), BW(3)},
                                             {F(0), BW(0), F(1), BW(1), F(2), BW(2), F(3), BW(3)}});
-  EXPECT_EQ(
-      text_of(schedule.ranks[0]).substr(0, 102),
-      "F 0.0, send_f 0.0>1, F 1.0, send_f 1.0>1, F 2.0, send_f 2.0>1, F 3.0, recv_b 0.0<1, send_f 3.0>1, BW 0");
+  EXPECT_THAT(text_of(schedule.ranks[0]), ::testing::HasSubstr("F 3.0, send_f 3.0>1, recv_b 0.0<1, BW 0.0"));
 }
 
 // What stays on a rank needs no message: the turn of the V, and everything when there is one rank.

@@ -116,7 +116,7 @@ Schedule make_schedule(const ScheduleRequest& request) {
     }
     schedule = kind.generate(request.pp, request.chunks, request.micro_batches);
   }
-  if (request.forward_only && !schedule.forward_only) return forward_only(schedule);
+  if (request.forward_only) return forward_only(schedule);
   return schedule;
 }
 

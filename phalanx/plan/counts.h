@@ -3,11 +3,11 @@
 // Purpose: how many parameters a model has, and how many of them each rank stores.
 // Equation: Narayanan et al. 2021, eq. 2, tied head:  P = 12 l h^2 (1 + 13 / 12h + (V + s) / 12 l h).
 //   It leaves out the final norm, 2 h.
-//   Mamba-2 layer, d inner, G groups of N states, H heads, K taps, D = h:  D (2d + 2GN + H) + (d + 2GN)(K + 1) + 3H + d
-//   + d D + norm.
-// Contract: counts are exact. `count_parameters` counts logical elements, each once, and equals arch's parameter table
-//   for every model that can be built; what ranks store counts padding, replicas over tensor-parallel ranks (norms, row
-//   biases, key/value heads where there are fewer than ranks) and the second copy of a tied embedding.
+//   Mamba-2 layer, d inner, G groups of N states, H heads, K taps, D = h:  D (2d + 2GN + H) + (d + 2GN)(K + 1) + 3H
+//   + d + d D + norm.
+// Contract: counts are exact. `count_parameters` counts logical elements, each once, and equals arch's parameter
+//   table for every model that can be built; what ranks store counts padding, replicas over tensor-parallel ranks
+//   (norms, row biases, key/value heads where there are fewer than ranks) and the second copy of a tied embedding.
 // Errors: a kind of layer that cannot be planned is Error(kBadInput). The layout must have passed check_layout.
 // Source: eq. 2; Mamba-2 shapes as in Megatron-LM's mixer.
 #pragma once
@@ -53,7 +53,8 @@ struct StageParameters {
 // By stage of pp x chunks: what one tensor-parallel rank stores.
 std::vector<StageParameters> stage_parameters(const PlanModel& model, const PlanLayout& layout);
 
-// The sum over the chunks of a rank, given as its stages. A tied embedding is stored once where a rank holds both ends.
+// The sum over the chunks of a rank, given as its stages. A tied embedding is stored once where a rank holds both
+//   ends.
 int64_t rank_parameter_count(const PlanModel& model, const PlanLayout& layout,
                              const std::vector<StageParameters>& stages, const std::vector<int>& chunks);
 

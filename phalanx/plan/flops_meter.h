@@ -1,14 +1,16 @@
 // File: phalanx/plan/flops_meter.h
 //
-// Purpose: the FLOPs that Megatron-LM prints for a training step, to the last digit, and beside them what it should print.
-//   Its TFLOP/s are quoted in papers and tables; to compare with those one needs its number, defects included.
+// Purpose: the FLOPs that Megatron-LM prints for a training step, to the last digit, and beside them what it should
+//   print. Its TFLOP/s are quoted in papers and tables; to compare with those one needs its number, defects included.
 // Equations: T tokens, Q sum of squared lengths; the terms of plan_flops.h, causal, times three. Besides:
-//     experts            6 T h (k c f + c f_shared), k of them a token; with a latent width z: 6 T (k c f z + 2 z h + ..)
-//     latent attention   6 T (queries + r_kv (h + A (d_qk + d_v) + 1) + h d_rope + A d_v h) + 3 Q A (d_qk + d_rope + d_v), queries
-//                        h A (d_qk + d_rope), or r_q (h + A (d_qk + d_rope) + 1)
-//   Defects that `megatron` reproduces and `corrected` does not have: a Mamba-2 layer is as wide as 2 h whatever its heads
-//   are, and its convolution costs nothing; in a hybrid, latent attention and an attention output gate cost nothing; routers
-//   cost nothing.
+//     experts           6 T h (k c f + c f_shared), k of them a token
+//                       with a latent width z: 6 T (k c f z + c f_shared h + 2 z h)
+//     latent attention  6 T (queries + r_kv (h + A (d_qk + d_v) + 1) + h d_rope + A d_v h)
+//                       + 3 Q A (d_qk + d_rope + d_v)
+//                       queries: h A (d_qk + d_rope), or compressed r_q (h + A (d_qk + d_rope) + 1)
+//   Defects that `megatron` reproduces and `corrected` does not have: a Mamba-2 layer is as wide as 2 h whatever its
+//   heads are, and its convolution costs nothing; in a hybrid, latent attention and an attention output gate cost
+//   nothing; routers cost nothing.
 // Contract: multi-token prediction is not modelled. A model is a hybrid for Megatron when it was given as a pattern.
 // Units: FLOP of a step of all ranks. Recomputation is never counted.
 // Source: Megatron-LM, num_floating_point_operations.

@@ -8,8 +8,8 @@
 namespace phalanx {
 namespace {
 
-// How many of the first `count` forwards of interleaved 1F1B belong to each chunk: group by group, all of a group through
-// one chunk before the next.
+// How many of the first `count` forwards of interleaved 1F1B belong to each chunk: group by group, all of a group
+// through one chunk before the next.
 std::vector<int64_t> interleaved_chunks(int64_t count, int64_t chunks, int64_t micro_batches, int64_t group) {
   std::vector<int64_t> by_chunk(static_cast<size_t>(chunks), 0);
   for (int64_t first = 0; first < micro_batches && count > 0; first += group) {

@@ -7,9 +7,9 @@
 //       p v + p - 1 pairs on rank 0, which is L (1 + (p - 1) / (p v)) layers
 //     zb-v  2 min(p, m) together, 2p - 1 - r of them or fewer of the first chunk
 //     v-half  2 min((p + 2) / 2, m) together; too many by at most two pairs where m < p
-// Contract: the closed forms are those of phalanx/pipeline's generators, exact but for v-half. A rank whose chunks weigh
-//   unequal bytes may peak at another moment: `peak_in_flight` of a schedule finds it. A schedule file has no closed form:
-//   Error(kBadInput) asks for the schedule.
+// Contract: the closed forms are those of phalanx/pipeline's generators, exact but for v-half. A rank whose chunks
+//   weigh unequal bytes may peak at another moment: `peak_in_flight` of a schedule finds it. A schedule file has no
+//   closed form: Error(kBadInput) asks for the schedule.
 // Units: (micro-batch, chunk) pairs, by rank and chunk.
 // Source: Narayanan et al. 2021, section 2.2; Korthikanti et al. 2022, section 4.2.3.
 #pragma once

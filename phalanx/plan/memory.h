@@ -1,12 +1,13 @@
 // File: phalanx/plan/memory.h
 //
-// Purpose: the bytes that every pipeline rank needs, by kind, and which rank needs most. Cheap enough to ask for each of
-//   a hundred thousand layouts.
+// Purpose: the bytes that every pipeline rank needs, by kind, and which rank needs most. Cheap enough to ask for
+//   each of a hundred thousand layouts.
 // Equations: P parameters of a rank, D = dp x cp ranks that hold the same weights, w + g + o bytes a parameter:
 //     ZeRO-0  (w + g + o) P    1  (w + g + o / D) P    2  (w + (g + o) / D) P    3  (w + g + o) P / D
 //     stash   sum over its chunks of in-flight micro-batches x what a micro-batch leaves (stash_bytes.h, in_flight.h)
-//   Full recompute keeps ceil(units / layers_per_checkpoint) inputs a stage, a unit being a transformer layer (or a residual
-//   layer of a hybrid). With outputs kept, each pair in flight holds a boundary tensor as well, but for the last stage.
+//   Full recompute keeps ceil(units / layers_per_checkpoint) inputs a stage, a unit being a transformer layer (or a
+//   residual layer of a hybrid). With outputs kept, each pair in flight holds a boundary tensor as well, but for the
+//   last stage.
 //   Window of appendix C: with `capacity`, as many pairs as fit keep their whole stash; the others recompute.
 //   Buffers, T = b s / cp tokens, element e, t = tp, h / t in the stream under sequence parallelism:
 //     recompute working set  the whole stash of one checkpoint's layers (full) or of one core (selective)
@@ -14,9 +15,9 @@
 //     gathered input         e T h under sequence parallelism;     boundary  2 e T h when pp > 1
 //     logit rows             kLogitRows rows of logits (kPhalanx, last stage), beside their copy in 16 bits
 //     ZeRO-2: gradient of the largest layer; ZeRO-3 besides: weights of the largest part and of the largest layer
-// Contract: the layout has passed check_layout. All ranks of tp, cp and dp at one place of the pipeline need the same. With
-//   a schedule, in-flight counts are those of its actions at the moment when the rank's stash is largest; without, the
-//   closed forms. Not counted: the allocator's loss, the framework, communication buffers of the library.
+// Contract: the layout has passed check_layout. All ranks of tp, cp and dp at one place of the pipeline need the
+//   same. With a schedule, in-flight counts are those of its actions at the moment when the rank's stash is largest;
+//   without, the closed forms. Not counted: the allocator's loss, the framework, buffers of a communication library.
 // Units: bytes of one rank. A pair is a micro-batch of a chunk.
 // Errors: Error(kBadInput) for a kind of layer or a schedule that cannot be planned.
 // Source: Korthikanti et al. 2022, sections 4 and 5, appendices B and C; Rajbhandari et al. 2020; Smith et al. 2022.

@@ -1,6 +1,6 @@
 // File: phalanx/plan/memory_stage.h
 //
-// Purpose: what one micro-batch leaves on each stage of a layout, and how many are there at once: the parts of memory.h.
+// Purpose: what one micro-batch leaves on each stage of a layout, and how many are there at once.
 // Contract: as memory.h; one list of stages serves all ranks of a layout.
 // Units: bytes of one rank.
 #pragma once

@@ -1,9 +1,9 @@
 // File: phalanx/plan/partition.h
 //
 // Purpose: where to cut a model whose layers cost unequal time, so that no pipeline stage works longer than it must.
-// Contract: `balanced_cuts` minimises the largest sum of consecutive costs over exactly `parts` pieces, none empty; among
-//   such cuts it keeps each piece close to the mean of what is left. Deterministic. Costs are not negative, and there are at
-//   least as many as pieces.
+// Contract: `balanced_cuts` minimises the largest sum of consecutive costs over exactly `parts` pieces, none empty;
+//   among such cuts it keeps each piece close to the mean of what is left. Deterministic. Costs are not negative,
+//   and there are at least as many as pieces.
 // Source: the classical linear partition problem, by bisection on the bound.
 // Example: balanced_cuts({1, 1, 4}, 2) is {0, 2, 3}.
 #pragma once

@@ -1,7 +1,7 @@
 // File: phalanx/plan/plan_flops.h
 //
-// Purpose: how many floating-point operations a step takes: those of the model, and those that the hardware executes when
-//   activations are recomputed.
+// Purpose: how many floating-point operations a step takes: those of the model, and those that the hardware executes
+//   when activations are recomputed.
 // Equations, forward, of one layer for T tokens whose squared document lengths sum to Q:
 //     attention  2 T (h (q + 2k) + q h) + 2 Q q  (causal: half the square; 4 Q q for the whole)
 //     MLP        2 T c f h, c = 3 gated, else 2
@@ -12,8 +12,9 @@
 //   Papers' forms, whole square, f = 4h:
 //     model      72 B s l h^2 (1 + s/6h + V/12lh)    full recompute  96 B s l h^2 (1 + s/6h + V/16lh)  (2021, eq. 3)
 //     selective  72 B s l h^2 (1 + s/3h + V/12lh)    (2022, appendix A)
-//   The last one counts 12 B s^2 l h for recomputing the attention cores, three times the 4 B s^2 l h of their forward; the
-//   2.7% and 1.6% of the paper and the HFU of its table 5 come from it. `step_flops` counts the forward, once.
+//   The last one counts 12 B s^2 l h for recomputing the attention cores, three times the 4 B s^2 l h of their
+//   forward; the 2.7% and 1.6% of the paper and the HFU of its table 5 come from it. `step_flops` counts the
+//   forward, once.
 // Contract: sliding windows count as full attention. Kinds of layer must be plannable.
 // Units: FLOP of all ranks together.
 // Source: as named; Mamba-2: Megatron-LM's meter plus its convolution.

@@ -56,8 +56,8 @@ TEST(PlanFlops, CountedFlopsAreThePapers) {
     // The papers count three times the forward of the cores.
     const double cores = step(PlanRecompute::kSelective).hardware - step(PlanRecompute::kSelective).model;
     EXPECT_NEAR(3 * cores / (paper.selective - paper.model), 1.0, 1e-10);
-    EXPECT_NEAR(step(PlanRecompute::kSelective, 0.5).hardware,
-                step(PlanRecompute::kNone).model + cores / 2, 1e-12 * paper.model);
+    EXPECT_NEAR(step(PlanRecompute::kSelective, 0.5).hardware, step(PlanRecompute::kNone).model + cores / 2,
+                1e-12 * paper.model);
   }
 }
 
@@ -94,9 +94,9 @@ TEST(PlanFlops, SelectiveRecomputeCostsWhatThePaperSays) {
 TEST(PlanFlops, RatesOfMtNlg) {
   const std::vector<double> recomputed = {125.7, 120.4, 113.5};  // from eq. 3
   const PlanModel model = mt_nlg_model();
-  const double flops = step_flops(model, PlanRecompute::kFull, token_batch(kMtNlgBatch, model.sequence),
-                                  AttentionSpan::kFull)
-                           .hardware;
+  const double flops =
+      step_flops(model, PlanRecompute::kFull, token_batch(kMtNlgBatch, model.sequence), AttentionSpan::kFull)
+          .hardware;
   for (size_t i = 0; i < recomputed.size(); ++i) {
     const MtNlgRow& row = mt_nlg_rows()[i];
     EXPECT_NEAR(tflops_per_device(flops, row.seconds, row.gpus), recomputed[i], 0.0501);
@@ -120,8 +120,7 @@ TEST(PlanFlops, LayersOfTheHybrid) {
   EXPECT_NEAR(head_flops(model, token_batch(1, 4096)) / 4096 * 1e-9, 2.10, 0.005);
   const TokenBatch batch = token_batch(2, 4096);
   const double forward = forward_flops(model, batch, AttentionSpan::kCausal);
-  EXPECT_DOUBLE_EQ(step_flops(model, PlanRecompute::kNone, batch, AttentionSpan::kCausal).model,
-                   3 * forward);
+  EXPECT_DOUBLE_EQ(step_flops(model, PlanRecompute::kNone, batch, AttentionSpan::kCausal).model, 3 * forward);
   EXPECT_DOUBLE_EQ(step_flops(model, PlanRecompute::kFull, batch, AttentionSpan::kCausal).hardware,
                    4 * forward - head_flops(model, batch));
   const double selective =

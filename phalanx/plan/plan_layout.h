@@ -1,9 +1,9 @@
 // File: phalanx/plan/plan_layout.h
 //
-// Purpose: one way to train a model: how it is split over ranks, in what order the ranks work, what is recomputed. What
-//   the planner prices, ranks and writes down.
-// Contract: plain data, printable. `check_layout` lists everything that does not divide in one Error(kBadInput). Everything
-//   else here and in the planner takes a layout that passed it.
+// Purpose: one way to train a model: how it is split over ranks, in what order the ranks work, what is recomputed.
+//   What the planner prices, ranks and writes down.
+// Contract: plain data, printable. `check_layout` lists everything that does not divide in one Error(kBadInput).
+//   Everything else here and in the planner takes a layout that passed it.
 // Units: ranks; batches in sequences; layers are residual layers of the pattern.
 #pragma once
 
@@ -61,9 +61,9 @@ struct StageSlice {
   bool operator==(const StageSlice&) const = default;
 };
 
-// By stage. Where the pattern has `|`, its slices; a GPT, equally many pairs each; a hybrid is cut so that the stage with
-// most work (forward FLOPs at the model's sequence, the head included) has as little as can be, and within that the
-// others are even. A slice of a hybrid may be empty.
+// By stage. Where the pattern has `|`, its slices; a GPT, equally many pairs each; a hybrid is cut so that the stage
+// with most work (forward FLOPs at the model's sequence, the head included) has as little as can be, and within that
+// the others are even. Its last slice may be empty: the head alone.
 std::vector<StageSlice> stage_slices(const PlanModel& model, const PlanLayout& layout);
 
 // Which stage each chunk of a pipeline rank is: by the schedule's name down and up the V for two V-shaped ones, else

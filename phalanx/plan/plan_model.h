@@ -1,9 +1,10 @@
 // File: phalanx/plan/plan_model.h
 //
 // Purpose: the numbers of a model that decide its cost, for models that can be trained here and for published ones.
-// Contract: plain data. Layers are those of the pattern language; of them attention, MLP and Mamba-2 can be planned, and
-//   any other kind is Error(kBadInput) that marks its place. The sizes of a kind that the pattern lacks are not looked
-//   at. `vocab` counts the rows that are stored and multiplied, padding included; `true_vocab` those that mean a token.
+// Contract: plain data. Layers are those of the pattern language; of them attention, MLP and Mamba-2 can be planned,
+//   and any other kind is Error(kBadInput) that marks its place. The sizes of a kind that the pattern lacks are not
+//   looked at. `vocab` counts the rows that are stored and multiplied, padding included; `true_vocab` those that
+//   mean a token.
 // Units: elements; `sequence` and `positions` in tokens.
 // Source: Narayanan et al. 2021, section 3 (B, s, l, h, a, V); Waleffe et al. 2024 for the Mamba-2 sizes.
 // Example: const PlanModel gpt3 = paper_gpt("175B", 96, 12288, 96);

@@ -1,9 +1,9 @@
 // File: phalanx/plan/published.h
 //
-// Purpose: the configurations and measurements of the papers as data: what the planner is checked against and ranked on.
-// Contract: only numbers that stand in the source; a curve that was read off a figure is marked approximate. 0: not stated.
-//   `layout_of` fills in what a table leaves open with what its paper says of all its runs: full recompute and 1F1B, or
-//   the interleaved schedule where the table interleaves.
+// Purpose: the configurations and measurements of the papers as data, for the planner to be checked against.
+// Contract: only numbers that stand in the source; a curve that was read off a figure is marked approximate. 0: not
+//   stated. `layout_of` fills in what a table leaves open with what its paper says of all its runs: full recompute
+//   and 1F1B, or the interleaved schedule where the table interleaves.
 // Units: parameters in 1e9; rates in TFLOP/s a GPU of an A100 (312 TFLOP/s); seconds an iteration.
 // Source: each table names its own.
 // Example: for (const WeakScalingRow& row : weak_scaling_rows()) price(model_of(row), layout_of(row));
@@ -48,7 +48,8 @@ PlanModel model_of(const WeakScalingRow& row);
 PlanLayout layout_of(const WeakScalingRow& row);
 
 inline constexpr std::string_view kZeroSource =
-    "Narayanan et al. 2021 (arXiv 2104.04473), table 2; 300B tokens; the batch of 2560 because 530B did not fit on 560 GPUs";
+    "Narayanan et al. 2021 (arXiv 2104.04473), table 2; 300B tokens; a batch of 2560 because "
+    "530B did not fit on 560 GPUs";
 struct ZeroRow {
   bool zero3 = false;  // else tensor and pipeline parallel
   double params_billion = 0;
@@ -146,8 +147,8 @@ inline constexpr std::string_view kFigureSource =
     "Narayanan et al. 2021 (arXiv 2104.04473), figures 7 to 18; curves read off the figures";
 std::vector<FigureConfig> figure_configs();
 
-// Waleffe et al. 2024 (arXiv 2406.07887): Mamba-2-Hybrid of 24 M, 4 *, 28 -; 56 M; Transformer with as many key heads as
-// query heads. 256 000 tokens, sequences of 4096.
+// Waleffe et al. 2024 (arXiv 2406.07887): Mamba-2-Hybrid of 24 M, 4 *, 28 -; 56 M; Transformer with as many key
+// heads as query heads. 256 000 tokens, sequences of 4096.
 PlanModel hybrid_8b();
 PlanModel mamba2_8b();
 PlanModel transformer_8b();

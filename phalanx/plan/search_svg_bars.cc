@@ -131,7 +131,7 @@ std::string TimeBars::verdict(const Dot& dot) const {
 void TimeBars::bar(const Dot& dot) {
   const double baseline = sheet_.y + 12;
   const double room = sheet_.right() - sheet_.left() - 20;
-  const std::string layout = fit_text(fmt::format("{}.  {}", dot.rank, short_layout(dot.candidate->layout)),
+  const std::string layout = fit_text(fmt::format("{}. {}", dot.rank, short_layout(dot.candidate->layout)),
                                       kTextSize, kLayoutShare * room);
   sheet_.text(sheet_.left(), baseline, "text", layout);
   sheet_.text(sheet_.right(), baseline, "note end",

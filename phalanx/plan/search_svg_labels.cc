@@ -5,7 +5,6 @@
 #include <limits>
 #include <numeric>
 
-#include <fmt/format.h>
 namespace phalanx {
 namespace {
 
@@ -14,7 +13,7 @@ constexpr double kDescent = 3.5;
 constexpr double kAir = 2;       // between two labels
 constexpr double kMarker = 5;    // half the side of a point
 constexpr double kNamed = 8;     // and of a named one
-constexpr double kBeside = 10;   // from a point to the label that stands beside it
+constexpr double kBeside = 12;   // from a point to the label that stands beside it
 constexpr double kNearest = 22;  // from a point to the baseline below it
 constexpr double kStep = 4;
 constexpr double kInset = 5;  // from the frame
@@ -50,19 +49,20 @@ class Placer {
           {std::min(a.x, b.x) - 1, std::min(a.y, b.y) - 1, std::max(a.x, b.x) + 1, std::max(a.y, b.y) + 1});
     }
     for (size_t i = 0; i < wishes.size(); ++i) places_.push_back(places_of(i));
+    order_.resize(wishes.size());
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    std::stable_sort(order_.begin(), order_.end(),
+                     [&](size_t a, size_t b) { return wishes[a].point.x > wishes[b].point.x; });
   }
 
   std::vector<PlacedLabel> best() {
-    struct Rep{Placer*p;~Rep(){fmt::print(stderr,"cost {} looks {}\n",p->least_,p->looks_);}} rep{this};
-    std::vector<size_t> order(wishes_.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    do {
-      greedy(order);
-    } while (order.size() <= kAllOrders && std::next_permutation(order.begin(), order.end()));
     at_least_.assign(wishes_.size() + 1, 0);
     for (size_t i = wishes_.size(); i-- > 0;) {
-      at_least_[i] = at_least_[i + 1] + (places_[i].empty() ? kHidden : places_[i][0].cost);
+      const std::vector<Place>& places = places_[order_[i]];
+      at_least_[i] = at_least_[i + 1] + (places.empty() ? kHidden : places[0].cost);
     }
+    chosen_.assign(wishes_.size(), nullptr);
+    best_ = chosen_;
     search(0, 0);
 
     std::vector<PlacedLabel> labels;
@@ -130,47 +130,34 @@ class Placer {
     });
   }
 
-  void keep_if_better(double cost) {
-    if (cost >= least_) return;
-    least_ = cost;
-    best_ = chosen_;
-  }
-
-  void greedy(const std::vector<size_t>& order) {
-    double cost = 0;
-    chosen_.assign(wishes_.size(), nullptr);
-    for (const size_t i : order) {
-      const auto free =
-          std::find_if(places_[i].begin(), places_[i].end(), [&](const Place& place) { return fits(place); });
-      cost += free == places_[i].end() ? kHidden : free->cost;
-      if (free != places_[i].end()) chosen_[i] = &*free;
-    }
-    keep_if_better(cost);
-    chosen_.assign(wishes_.size(), nullptr);
-  }
-
-  // Branch and bound from the best greedy answer, for a bounded number of looks.
+  // Branch and bound: the first descent is greedy, then as many others as the looks allow.
   void search(size_t i, double cost) {
     if (i == wishes_.size()) {
-      keep_if_better(cost);
+      if (cost >= least_) return;
+      least_ = cost;
+      best_ = chosen_;
       return;
     }
-    for (const Place& place : places_[i]) {
-      if (cost + place.cost + at_least_[i + 1] >= least_ || looks_ == kMostLooks) break;
+    const size_t label = order_[i];
+    for (const Place& place : places_[label]) {
+      if (cost + place.cost + at_least_[i + 1] >= least_ || done()) break;
       ++looks_;
       if (!fits(place)) continue;
-      chosen_[i] = &place;
+      chosen_[label] = &place;
       search(i + 1, cost + place.cost);
-      chosen_[i] = nullptr;
+      chosen_[label] = nullptr;
     }
-    if (cost + kHidden + at_least_[i + 1] < least_ && looks_ < kMostLooks) search(i + 1, cost + kHidden);
+    if (cost + kHidden + at_least_[i + 1] < least_ && !done()) search(i + 1, cost + kHidden);
   }
+
+  bool done() const { return looks_ >= kMostLooks && least_ < std::numeric_limits<double>::infinity(); }
 
   const std::vector<LabelWish>& wishes_;
   const LabelScene& scene_;
   std::vector<LabelBox> pieces_;
   std::vector<std::vector<Place>> places_;
-  std::vector<double> at_least_;  // what the labels from the i-th on cost if no other were there
+  std::vector<size_t> order_;     // from right to left
+  std::vector<double> at_least_;  // what the labels from the i-th of order_ on cost if no other were there
   std::vector<const Place*> chosen_, best_;
   double least_ = std::numeric_limits<double>::infinity();
   size_t looks_ = 0;
@@ -187,10 +174,7 @@ LabelBox label_box(const PlacedLabel& label, double width) {
 }
 
 std::vector<PlacedLabel> place_labels(const std::vector<LabelWish>& wishes, const LabelScene& scene) {
-  std::vector<size_t> o(wishes.size()); std::iota(o.begin(),o.end(),size_t{0});
-  std::stable_sort(o.begin(),o.end(),[&](size_t a,size_t b){return wishes[a].point.x < wishes[b].point.x;});
-  std::vector<LabelWish> w; for(auto i:o) w.push_back(wishes[i]);
-  auto r=Placer(w,scene).best(); std::vector<PlacedLabel> out(r.size()); for(size_t k=0;k<o.size();++k) out[o[k]]=r[k]; return out;
+  return Placer(wishes, scene).best();
 }
 
 }  // namespace phalanx

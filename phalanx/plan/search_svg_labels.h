@@ -2,20 +2,16 @@
 //
 // Purpose: where the names of a few points of a crowded plot stand.
 // Contract: pure. No label lies on another, on a named point or on another's leader, or reaches out of the frame; one that
-//   finds no such place is not shown. Among what is left the sum of costs is small: a label stands near its point and
-//   covers few points and lines. Labels are placed one by one, each where it costs least, in every order when there are at
-//   most kAllOrders of them, else in the order given; the cheapest order counts. y grows downwards.
+//   finds no such place is not shown. Within that, the sum of costs is as small as a bounded search finds it: a label
+//   stands near its point, and its text and leader cover few points and lines. y grows downwards.
 // Units: pixels.
 #pragma once
 
-#include <cstddef>
 #include <vector>
 
 #include "phalanx/telemetry/svg_curve.h"
 
 namespace phalanx {
-
-inline constexpr size_t kAllOrders = 6;
 
 struct LabelBox {
   double left = 0;

@@ -15,7 +15,7 @@ namespace phalanx {
 
 inline constexpr size_t kMaxDots = 2000;
 inline constexpr size_t kMaxFrontDots = 1000;
-inline constexpr double kSlowestDrawn = 5;  // times the fastest
+inline constexpr double kSlowestDrawn = 4;  // times the fastest
 inline constexpr size_t kNamedFrontDots = 5;
 inline constexpr size_t kScheduleClasses = 8;
 

@@ -12,9 +12,8 @@ constexpr int64_t kScanChunk = 128;  // tokens between kept states
 struct Sizes {
   int64_t tokens = 0;  // of a micro-batch on a context rank
   int64_t stream = 0;  // elements of the residual stream on a rank
-  int64_t shared =
-      0;  // the same where tensor parallelism has not cut it: an input of a column-parallel product
-  int64_t rows = 0;  // rows whose norm statistics a rank keeps
+  int64_t shared = 0;  // of an input of a column-parallel product
+  int64_t rows = 0;    // rows whose norm statistics a rank keeps
 };
 
 Sizes sizes_of(const PlanModel& model, const PlanLayout& layout) {
@@ -44,7 +43,7 @@ class Layer {
 
   std::vector<ByteItem> take(LayerKind kind) {
     elements("norm input", sizes_.stream);
-    if (!paper_) statistics("norm statistics", sizes_.rows * (model_.norm_bias ? 2 : 1));
+    if (!paper_) norm_statistics(sizes_.rows);
     if (kind == LayerKind::kAttention) {
       attention();
     } else if (kind == LayerKind::kMlp) {
@@ -64,17 +63,20 @@ class Layer {
     items_.push_back({label, bytes_.statistic * count});
   }
 
+  void norm_statistics(int64_t rows) {
+    if (model_.norm_bias) statistics("norm mean", rows);
+    statistics("norm rstd", rows);
+  }
+
   void attention() {
     const int64_t query = sizes_.tokens * (model_.heads / layout_.tp) * model_.head_dim;
     const int64_t groups = share(model_.kv_groups, layout_.tp);
     const int64_t key = sizes_.tokens * groups * model_.head_dim;
     const int64_t heads = sizes_.tokens * (model_.heads / layout_.tp);
     if (!paper_) {
-      elements("attention qkv", query + 2 * key);
-      if (model_.qk_norm) {
-        const int64_t per_head = model_.norm_bias ? 2 : 1;
-        statistics("q and k norm statistics", per_head * (heads + sizes_.tokens * groups));
-      }
+      // Norms of q and k push their parts of qkv first, and a storage has one label.
+      elements(model_.qk_norm ? "norm input" : "attention qkv", query + 2 * key);
+      if (model_.qk_norm) norm_statistics(heads + sizes_.tokens * groups);
       elements("attention output", query);
       statistics("attention lse", heads);
       return;
@@ -118,7 +120,7 @@ class Layer {
     }
     elements("mamba scan output", sizes_.tokens * inner);
     if (!paper_) {
-      statistics("mamba norm statistics", sizes_.tokens * groups);
+      statistics("mamba norm rstd", sizes_.tokens * groups);
     } else if (whole_) {
       elements("out-projection input", sizes_.tokens * inner);
     }
@@ -165,8 +167,10 @@ std::vector<ByteItem> head_stash(const PlanModel& model, const PlanLayout& layou
   const Sizes sizes = sizes_of(model, layout);
   const int64_t stream = bytes.activation * sizes.stream;
   if (account == StashAccount::kPhalanx) {
-    return {{"final norm input", stream},
-            {"final norm statistics", bytes.statistic * sizes.rows * (model.norm_bias ? 2 : 1)},
+    const int64_t statistic = bytes.statistic * sizes.rows;
+    return {{"norm input", stream},
+            {"norm mean", model.norm_bias ? statistic : 0},
+            {"norm rstd", statistic},
             {"head input gradient", stream}};
   }
   return {{"final norm input", stream},

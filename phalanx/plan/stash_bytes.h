@@ -1,19 +1,21 @@
 // File: phalanx/plan/stash_bytes.h
 //
 // Purpose: what a layer keeps of one micro-batch for its backward, by label, in two ways of accounting.
-// Equation (kPaper), transformer layer, s b h each: 34 + 5 a s / h; with tensor parallelism 10 + 24 / t + 5 a s / (h t);
-//   with sequence parallelism too, all of it / t; selective recompute drops the 5 a s / h; full recompute keeps 2.
-//   Generalised: q and k widths of grouped heads, c f of a (gated) MLP, no masks without dropout, s / cp tokens. Attention
-//   scores are held in full, [b, a, s / cp, s].
-// kPhalanx counts what phalanx/nn pushes. It differs because norm and activation outputs are rebuilt, dropout masks are
-//   functions of the token, attention is fused (output and log-sum-exp, no scores), and the head stashes its input
-//   gradient instead of logits:
+// Equation (kPaper), a transformer layer, times s b h:
+//     34 + 5 a s / h                   one rank
+//     10 + 24 / t + 5 a s / (h t)      tensor parallelism; with sequence parallelism (34 + 5 a s / h) / t
+//   Selective recompute drops the 5 a s / h; full recompute keeps 2. Generalised: q and k widths of grouped heads, c f
+//   of a (gated) MLP, no masks without dropout, s / cp tokens. Scores are held in full, [b, a, s / cp, s].
+// kPhalanx counts what phalanx/nn pushes. It differs because norm and activation outputs are rebuilt, dropout masks
+//   are functions of the token, attention is fused (output and log-sum-exp, no scores), and the head stashes its
+//   input gradient instead of logits:
 //     attention  2 T h + 2 T (q + 2k) + 2 T q + 4 T a, MLP  2 T h + 2 T c' f (c' = 2 gated), each + norm statistics
-//   The fused kernel recomputes the scores anyway, so selective recompute changes nothing there.
+//   The fused kernel recomputes the scores anyway, so selective recompute changes nothing there. Labels are those of
+//   the pushes.
 // Mamba-2 (own formula; no paper gives one). kPaper without recompute: norm input and its output, z x B C dt, the
-//   convolved x B C, steps and decays in fp32, a state of [d, N] in fp32 every 128 tokens, scan output, gated output, mask.
-//   Selective recompute keeps z x B C dt and the scan output of these and rebuilds the rest, as upstream's
-//   memory-efficient scan does; kPhalanx is that, with rebuilt norms.
+//   convolved x B C, steps and decays in fp32, a state of [d, N] in fp32 every 128 tokens, scan output, gated
+//   output, mask. Selective recompute keeps z x B C dt and the scan output of these and rebuilds the rest, as
+//   upstream's memory-efficient scan does; kPhalanx is that, with rebuilt norms.
 // Contract: a rank of tp and cp; the layout has passed check_layout. In kPhalanx a kept input is 1 / t under sequence
 //   parallelism; in kPaper only with shard_checkpoints (their 2 s b h).
 // Units: bytes of one rank; an activation of 2 bytes and a mask of 1 unless told otherwise.
@@ -68,7 +70,8 @@ int64_t embedding_stash(const PlanModel& model, const PlanLayout& layout, StashA
 int64_t checkpoint_bytes(const PlanModel& model, const PlanLayout& layout, StashAccount account,
                          const ByteSizes& bytes = {});
 
-// A boundary tensor. The paper does not divide it by t (its 2.73 GiB of 530B); ours is 1 / t under sequence parallelism.
+// A boundary tensor. The paper does not divide it by t (its 2.73 GiB of 530B); ours is 1 / t under sequence
+// parallelism.
 int64_t output_bytes(const PlanModel& model, const PlanLayout& layout, StashAccount account,
                      const ByteSizes& bytes = {});
 

@@ -153,9 +153,23 @@ TEST(StashBytes, PhalanxCountsWhatItsModulesPush) {
                 element * (T * H + T * F) + statistic * 2 * T);
     }
   }
-  const auto labels =
-      by_label(layer_stash(model, {}, LayerKind::kAttention, PlanRecompute::kNone, StashAccount::kPhalanx));
-  EXPECT_EQ(labels.at("attention output"), 2 * T * A * D);
+  const auto labels = [&](LayerKind kind) {
+    return by_label(layer_stash(model, {}, kind, PlanRecompute::kNone, StashAccount::kPhalanx));
+  };
+  using Labels = std::map<std::string, int64_t>;
+  EXPECT_EQ(labels(LayerKind::kMlp), (Labels{{"norm input", 2 * T * H},
+                                             {"norm mean", 4 * T},
+                                             {"norm rstd", 4 * T},
+                                             {"mlp pre-activation", 2 * T * F}}));
+  const int64_t qkv = 2 * T * (A + 2 * G) * D;
+  const int64_t normed = 4 * T * (1 + A + G);  // rows of the layer's norm, of q's and of k's
+  EXPECT_EQ(labels(LayerKind::kAttention), (Labels{{"norm input", 2 * T * H + qkv},
+                                                   {"norm mean", normed},
+                                                   {"norm rstd", normed},
+                                                   {"attention output", 2 * T * A * D},
+                                                   {"attention lse", 4 * T * A}}));
+  model.qk_norm = false;
+  EXPECT_EQ(labels(LayerKind::kAttention).at("attention qkv"), qkv);
   model.norm_bias = false;  // RMSNorm has no mean
   EXPECT_EQ(layer_bytes(model, {}, LayerKind::kMlp, StashAccount::kPhalanx), 2 * (T * H + T * F) + 4 * T);
 }
