@@ -18,8 +18,8 @@ constexpr double kNearest = 22;  // from a point to the baseline below it
 constexpr double kStep = 4;
 constexpr double kInset = 5;  // from the frame
 // Costs are in pixels of leader.
-constexpr double kPointCost = 12;
-constexpr double kLineCost = 60;
+constexpr double kPointCost = 20;
+constexpr double kLineCost = 150;
 constexpr double kLeaderCost = 10;  // a label beside its point needs none
 constexpr double kCrossedCost = 6;  // a point under the leader
 constexpr double kHidden = 1e5;
@@ -63,6 +63,7 @@ class Placer {
     }
     chosen_.assign(wishes_.size(), nullptr);
     best_ = chosen_;
+    stairs();
     search(0, 0);
 
     std::vector<PlacedLabel> labels;
@@ -130,6 +131,30 @@ class Placer {
     });
   }
 
+  // What often is good and hard to find step by step: each name to the right of its leader and lower than the last.
+  void stairs() {
+    double cost = 0, lowest = 0;
+    for (const size_t label : order_) {
+      const std::vector<Place>& places = places_[label];
+      const PlotPoint& point = wishes_[label].point;
+      const auto is_stair = [&](const Place& place) {
+        const bool lower = place.label.leader_y > point.y && place.label.baseline > lowest;
+        return lower && (place.label.left > point.x || lowest == 0) && fits(place);
+      };
+      auto found = std::find_if(places.begin(), places.end(), is_stair);
+      if (found != places.end()) {
+        lowest = found->label.baseline;
+      } else {
+        found = std::find_if(places.begin(), places.end(), [&](const Place& place) { return fits(place); });
+      }
+      cost += found == places.end() ? kHidden : found->cost;
+      if (found != places.end()) chosen_[label] = &*found;
+    }
+    least_ = cost;
+    best_ = chosen_;
+    chosen_.assign(wishes_.size(), nullptr);
+  }
+
   // Branch and bound: the first descent is greedy, then as many others as the looks allow.
   void search(size_t i, double cost) {
     if (i == wishes_.size()) {
@@ -150,7 +175,7 @@ class Placer {
     if (cost + kHidden + at_least_[i + 1] < least_ && !done()) search(i + 1, cost + kHidden);
   }
 
-  bool done() const { return looks_ >= kMostLooks && least_ < std::numeric_limits<double>::infinity(); }
+  bool done() const { return looks_ >= kMostLooks; }
 
   const std::vector<LabelWish>& wishes_;
   const LabelScene& scene_;

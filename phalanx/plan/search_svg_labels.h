@@ -1,9 +1,9 @@
 // File: phalanx/plan/search_svg_labels.h
 //
 // Purpose: where the names of a few points of a crowded plot stand.
-// Contract: pure. No label lies on another, on a named point or on another's leader, or reaches out of the frame; one that
-//   finds no such place is not shown. Within that, the sum of costs is as small as a bounded search finds it: a label
-//   stands near its point, and its text and leader cover few points and lines. y grows downwards.
+// Contract: pure. No label lies on another, on a named point or on another's leader, or reaches out of the frame; one
+//   that finds no such place is not shown. Within that, the sum of costs is as small as a bounded search finds it: a
+//   label stands near its point, and its text and leader cover few points and lines. y grows downwards.
 // Units: pixels.
 #pragma once
 

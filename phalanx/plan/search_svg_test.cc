@@ -86,14 +86,13 @@ TEST(SearchSvg, APointStandsWhereItsLayoutIs) {
     const std::string d = dot.tag.substr(dot.tag.find(" d=\"M") + 5);
     return PlotPoint{std::stod(d), std::stod(d.substr(d.find(',') + 1))};
   };
-  const auto axis_end = elements(svg, "<path class=\"ref\"");
-  ASSERT_EQ(axis_end.size(), 1u);
+  const auto capacity = elements(svg, "<path class=\"ref\"");
+  ASSERT_EQ(capacity.size(), 1u);
   // From the slowest to the first of the ranking: 6 s, 3 s, 2 s.
   const PlotPoint a = place(dots[0]), b = place(dots[1]), c = place(dots[2]);
   EXPECT_NEAR((a.x - b.x) / (c.x - b.x), 35.0 / 50, 0.003);
   EXPECT_NEAR((b.y - a.y) / (c.y - a.y), std::log(2) / std::log(3), 0.003);
-  const std::string ref = axis_end[0].tag.substr(axis_end[0].tag.find(" d=\"M") + 5);
-  // Both on the front stand larger by 0.72, so that their paths begin further up.
+  const std::string ref = capacity[0].tag.substr(capacity[0].tag.find(" d=\"M") + 5);
   EXPECT_NEAR((std::stod(ref) - c.x) / (c.x - b.x), 10.0 / 50, 0.005);
 }
 
@@ -249,6 +248,31 @@ TEST(SearchSvg, NamesStandByTheirPoints) {
   EXPECT_FALSE(place_labels({{{400, 300}, 900}}, {.frame = frame, .points = {}, .line = {}})[0].shown);
 }
 
+TEST(SearchSvg, NamesAlongAFrontKeepOutOfTheCrowdBehindIt) {
+  const std::vector<LabelWish> wishes = {
+      {{766, 461}, 360}, {{194, 353}, 350}, {{398, 449}, 265}, {{330, 392}, 420}, {{247, 385}, 280}};
+  LabelScene scene{.frame = {54, 120, 860, 570}, .points = {}, .line = {{194, 120}}};
+  for (const size_t i : {1u, 4u, 3u, 2u, 0u}) {
+    const PlotPoint& p = wishes[i].point;
+    scene.line.push_back({p.x, scene.line.back().y});
+    scene.line.push_back(p);
+    const double right = i == 0 ? 860 : wishes[i == 1 ? 4 : i == 4 ? 3 : i == 3 ? 2 : 0].point.x;
+    for (double x = p.x + 5; x < right; x += 9) {
+      for (double y = 125; y < p.y - 3; y += 9) scene.points.push_back({x, y});
+    }
+  }
+  scene.line.push_back({860, 461});
+  const std::vector<PlacedLabel> placed = place_labels(wishes, scene);
+  for (size_t i = 0; i < placed.size(); ++i) {
+    ASSERT_TRUE(placed[i].shown);
+    const LabelBox box = label_box(placed[i], wishes[i].width);
+    const bool crowded = std::any_of(scene.points.begin(), scene.points.end(), [&](const PlotPoint& p) {
+      return overlap(box, {p.x - 3, p.y - 3, p.x + 3, p.y + 3});
+    });
+    EXPECT_FALSE(crowded) << i << " at " << box.left << ", " << box.top;
+  }
+}
+
 TEST(SearchSvg, MemoryFarBelowTheCapacityIsOnALogAxis) {
   EXPECT_THAT(draw(random_result(100, 5, 1, 1, 79)), HasSubstr(">memory of a GPU, GB<"));
   EXPECT_THAT(draw(random_result(100, 5, 1, 1, 10)), HasSubstr(">memory of a GPU, GB (log scale)<"));
@@ -280,6 +304,7 @@ TEST(SearchSvg, WhatIsNoTimeIsLeftOut) {
   EXPECT_THAT(svg, Not(HasSubstr("nan")));
   EXPECT_THAT(svg, Not(HasSubstr("inf")));
   EXPECT_EQ(choose_dots(result_of({candidate(nan, 40), candidate(3, 30)})).dots[0].rank, 2u);
+  EXPECT_EQ(choose_dots(result_of({candidate(infinite, 40)})).dots.size(), 0u);
 }
 
 TEST(SearchSvg, WithoutTokensNoRightAxis) {
