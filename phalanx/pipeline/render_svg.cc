@@ -185,7 +185,7 @@ void SchedulePicture::header() {
     top_ += kLineHeight;
   };
   for (const std::string& piece : facts()) {
-    const std::string longer = line.empty() ? piece : line + "  \u00b7  " + piece;
+    const std::string longer = line.empty() ? piece : fmt::format("{}  \u00b7  {}", line, piece);
     if (!line.empty() && text_width(longer, kTextSize) > room) {
       flush();
       line = piece;
