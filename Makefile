@@ -53,7 +53,8 @@ gpu-bundle: gpu
 	@tools/gpu_bundle build-gpu
 
 # Readers meet their fuzzers under the sanitizers. tsan is for code that keeps LibTorch, which is not instrumented, out.
-PURE_TESTS = base_test config_test telemetry_test arch_test mesh_test shard_test tokenizer_test data_test
+PURE_TESTS = base_test config_test telemetry_test arch_test mesh_test shard_test tokenizer_test data_test \
+  comm_pure_test
 TENSOR_TESTS = tensor_test comm_test kernels_test nn_test model_test optim_test
 run_tests = $(CTEST) $(1) -R '^($(subst $() ,|,$(2)))$$'
 

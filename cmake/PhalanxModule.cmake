@@ -1,7 +1,9 @@
-# phalanx_module(NAME [PURE] [EMBED FOLDER] [LIBRARIES ...]): the library phalanx_NAME from every .cc under phalanx/NAME,
+# phalanx_module(NAME [PURE] [EMBED FOLDER] [LIBRARIES ...] [PURE_FILES ...]): the library phalanx_NAME from every .cc under phalanx/NAME,
 # and the test NAME_test from every *_test.cc there. A module links all modules declared before it in its tier; a PURE one
 # never sees LibTorch.
 # Files are found by glob: adding an op or a layer edits no CMake file. LIBRARIES are the distribution's, by link name.
+# PURE_FILES: stems of files of a tensor module that see no LibTorch, with their tests: the library phalanx_NAME_pure and the
+# test NAME_pure_test, which the thread sanitizer can run.
 # EMBED clusters: the files of phalanx/NAME/clusters/ are the spans that NAME_clusters() returns (NAME/cluster_files.h).
 set(PHALANX_PURE_MODULES "" CACHE INTERNAL "")
 set(PHALANX_MODULES "" CACHE INTERNAL "")
@@ -28,15 +30,40 @@ function(_phalanx_sources out_sources out_tests folder)
 endfunction()
 
 # Bodies with raw pointers (*_cpu.cc) include no LibTorch header, so they neither need nor want its precompiled one.
-function(_phalanx_use_pch target)
-  target_link_libraries(${target} PUBLIC torch::cpu)
-  target_precompile_headers(${target} REUSE_FROM phalanx_pch)
+function(_phalanx_cpu_bodies target)
   get_target_property(sources ${target} SOURCES)
   list(FILTER sources INCLUDE REGEX "_cpu\\.cc$")
   if(sources)
     set_source_files_properties(${sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON
                                 COMPILE_OPTIONS "-O3;-fopenmp-simd")
   endif()
+endfunction()
+
+function(_phalanx_use_pch target)
+  target_link_libraries(${target} PUBLIC torch::cpu)
+  target_precompile_headers(${target} REUSE_FROM phalanx_pch)
+  _phalanx_cpu_bodies(${target})
+endfunction()
+
+# The pure part of a tensor module: takes its files out of the lists `sources` and `tests` of the caller.
+function(_phalanx_pure_part name stems)
+  list(JOIN stems "|" pattern)
+  set(own_sources ${sources})
+  set(own_tests ${tests})
+  list(FILTER own_sources INCLUDE REGEX "/(${pattern})\\.cc$")
+  list(FILTER own_tests INCLUDE REGEX "/(${pattern})_test\\.cc$")
+  set(library phalanx_${name}_pure)
+  add_library(${library} STATIC ${own_sources})
+  target_include_directories(${library} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_link_libraries(${library} PUBLIC ${PHALANX_PURE_MODULES} fmt::fmt Threads::Threads spdlog::spdlog)
+  _phalanx_cpu_bodies(${library})
+  _phalanx_add_test(${name}_pure_test "${own_tests}" ${library} PURE)
+  list(REMOVE_ITEM sources ${own_sources})
+  if(own_tests)
+    list(REMOVE_ITEM tests ${own_tests})
+  endif()
+  set(sources ${sources} PARENT_SCOPE)
+  set(tests ${tests} PARENT_SCOPE)
 endfunction()
 
 function(_phalanx_add_test name sources library tier)
@@ -82,8 +109,12 @@ function(_phalanx_embed out_source name folder)
 endfunction()
 
 function(phalanx_module name)
-  cmake_parse_arguments(ARG "PURE" "EMBED" "LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "PURE" "EMBED" "LIBRARIES;PURE_FILES" ${ARGN})
   _phalanx_sources(sources tests phalanx/${name})
+  if(ARG_PURE_FILES)
+    _phalanx_pure_part(${name} "${ARG_PURE_FILES}")
+    list(APPEND ARG_LIBRARIES phalanx_${name}_pure)
+  endif()
   if(ARG_EMBED)
     _phalanx_embed(embedded ${name} ${ARG_EMBED})
     list(APPEND sources ${embedded})

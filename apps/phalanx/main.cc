@@ -22,6 +22,7 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"train", "train a model, or go on with a run", run_train},
+    {"verify-layout", "compare a layout with one rank for a few steps", run_verify_layout},
     {"generate", "write text with a model", run_generate},
     {"score", "log probabilities of given text or tokens", run_score},
     {"checkpoint", "inspect, verify, import from and export to Hugging Face", run_checkpoint},
@@ -37,7 +38,7 @@ std::string usage() {
       ": trains large language models over tensor, sequence, pipeline, context and data parallel ranks.\n\n"
       "usage: phalanx VERB [options]      (phalanx VERB --help says more)\n\n";
   for (const Verb& verb : kVerbs) {
-    text += "  " + std::string(verb.name) + std::string(12 - std::string(verb.name).size(), ' ') + verb.help +
+    text += "  " + std::string(verb.name) + std::string(15 - std::string(verb.name).size(), ' ') + verb.help +
             "\n";
   }
   return text +
@@ -99,7 +100,7 @@ int dispatch(const Arguments& args) {
   throw Error(ErrorKind::kUsage,
               {.where = "phalanx",
                .got = "the verb '" + args[0] + "'",
-               .needed = "one of train, generate, score, checkpoint, data, schedule, plan, bench",
+               .needed = "one of train, verify-layout, generate, score, checkpoint, data, schedule, plan, bench",
                .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
 }
 

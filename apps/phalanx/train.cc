@@ -2,7 +2,7 @@
 #include <optional>
 #include <set>
 
-#include "apps/phalanx/preset_flag.h"
+#include "apps/phalanx/run_flags.h"
 #include "apps/phalanx/verbs.h"
 #include "phalanx/arch/presets.h"
 #include "phalanx/base/error.h"
@@ -14,6 +14,7 @@
 #include "phalanx/config/config_toml.h"
 #include "phalanx/config/flags.h"
 #include "phalanx/config/megatron.h"
+#include "phalanx/train/rank_threads.h"
 #include "phalanx/train/trainer.h"
 
 namespace phalanx::apps {
@@ -43,74 +44,9 @@ std::string help_text() {
          megatron_help();
 }
 
-struct ParsedRun {
-  RunConfig config;
-  std::unique_ptr<Tokenizer> tokenizer;
-};
-
-// The tokenizer decides, also over a preset; a size that somebody wrote down must hold it.
-void fill_vocabulary(RunConfig& config, const ConfigTree& tree, const Tokenizer* tokenizer) {
-  if (tokenizer == nullptr) return;
-  const int64_t size = tokenizer->vocab_size();
-  const bool written_down = tree.at("model.vocab_size").origin > Origin::kRecipe;
-  if (config.model.vocab_size == 0 || !written_down) config.model.vocab_size = size;
-  if (config.model.vocab_size < size) {
-    throw Error(ErrorKind::kBadInput, {.where = "model.vocab_size",
-                                       .got = std::to_string(config.model.vocab_size),
-                                       .needed = "at least the tokenizer's " + std::to_string(size),
-                                       .fix = "leave model.vocab_size out"});
-  }
-}
-
-// The run folder that a positional argument names: the folder itself, or that of the config.toml in it.
-std::optional<std::string> named_run(const std::string& path) {
-  const std::filesystem::path p(path);
-  if (std::filesystem::is_directory(p)) return path;
-  const std::string folder = p.parent_path().empty() ? "." : p.parent_path().string();
-  const bool inside = p.filename() == "config.toml" && path_exists(folder + "/metrics.jsonl");
-  return inside ? std::optional(folder) : std::nullopt;
-}
-
-// A checkpoint or an imported model has a config, too, but training would not start from its weights.
-void refuse_checkpoint_folder(const std::string& path) {
-  if (!path_exists(path + "/manifest.json")) return;
-  throw Error(ErrorKind::kBadInput, {.where = path,
-                                     .got = "a checkpoint, not a run",
-                                     .needed = "a run folder or a config file",
-                                     .fix = "a new run from its weights: phalanx train " + path +
-                                            "/config.toml --checkpoint.load=" + path +
-                                            " --checkpoint.finetune=true --run-dir NEW"});
-}
-
 // What holds for one start of a run only, and what follows from where its folder is.
 const std::set<std::string> kNotKept = {"runtime.run_dir", "checkpoint.load_step", "train.exit_interval",
                                         "train.exit_duration_minutes", "train.skip_train"};
-
-// `config` must not move while the tree points into it.
-std::unique_ptr<Tokenizer> read_config(const ParsedFlags& flags, ConfigTree& tree, RunConfig& config) {
-  const bool has_file = !flags.positionals.empty();
-  if (flags.positionals.size() > 1) {
-    throw Error(ErrorKind::kUsage, {.where = "phalanx train",
-                                    .got = "'" + flags.positionals[1] + "' after the config file",
-                                    .needed = "one config file",
-                                    .fix = "settings are given as --section.key=value"});
-  }
-  if (flags.has("--preset")) apply_preset(tree, flags.option("--preset"));
-  if (has_file) {
-    const std::string& path = flags.positionals[0];
-    const bool folder = std::filesystem::is_directory(path);
-    if (folder) refuse_checkpoint_folder(path);
-    apply_toml_file(tree, folder ? path + "/config.toml" : path, Origin::kFile);
-    if (const auto run = named_run(path)) config.runtime.run_dir = *run;
-  }
-  apply_flags(tree, flags, has_file || flags.has("--preset"));
-  for (const std::string& note : flags.notes) log_info(note);
-  std::unique_ptr<Tokenizer> tokenizer;
-  if (!config.data.tokenizer_type.empty()) tokenizer = make_tokenizer(tokenizer_options(config));
-  fill_vocabulary(config, tree, tokenizer.get());
-  resolve_run(config);
-  return tokenizer;
-}
 
 void print_summary(const TrainSummary& summary, const RunConfig& config, bool as_json) {
   Json json = {{"run_dir", config.runtime.run_dir},
@@ -155,18 +91,17 @@ int run_train(const Arguments& args) {
     return 0;
   }
   InterruptGuard interrupt;  // before any other thread
-  std::unique_ptr<Tokenizer> tokenizer = read_config(flags, tree, config);
+  std::unique_ptr<Tokenizer> tokenizer = read_run_config(flags, tree, config, "phalanx train");
   set_log_level(config.log.level);
   log_info("the run:\n" + config_table(tree, ConfigScope::kChanged));
   make_directories(config.runtime.run_dir);
   const FolderLock alone(config.runtime.run_dir);
-  Trainer trainer(config, std::move(tokenizer));
-  trainer.load();
-  // Only now: a start that fails must not change what the run is gone on with, and neither must an evaluation.
-  if (!config.train.skip_train) {
+  // A start that fails must not change what the run is gone on with, and neither must an evaluation.
+  const auto keep_config = [&] {
+    if (config.train.skip_train) return;
     write_file_atomic(config.runtime.run_dir + "/config.toml", to_toml(tree, ConfigScope::kGiven, kNotKept));
-  }
-  const TrainSummary summary = trainer.run(interrupt);
+  };
+  const TrainSummary summary = train_all_ranks(config, std::move(tokenizer), interrupt, keep_config);
   if (!config.train.skip_train) plot(config.runtime.run_dir);
   print_summary(summary, config, flags.has("--json"));
   return 0;

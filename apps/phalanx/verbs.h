@@ -13,6 +13,7 @@ namespace phalanx::apps {
 using Arguments = std::vector<std::string>;
 
 int run_train(const Arguments& args);
+int run_verify_layout(const Arguments& args);
 int run_score(const Arguments& args);
 int run_generate(const Arguments& args);
 int run_checkpoint(const Arguments& args);

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "phalanx/base/error.h"
+#include "phalanx/pipeline/generate.h"
 
 namespace phalanx {
 namespace {
@@ -32,6 +33,65 @@ double masked_sum(const Tensor& nll, const HostBatch& host) {
   return sum;
 }
 
+// Sums over data ranks, or over all ranks; in place.
+void sum_over(comm::Group& group, std::vector<int64_t*> numbers) {
+  if (group.size() == 1) return;
+  Tensor all = at::empty({static_cast<int64_t>(numbers.size())}, at::TensorOptions(at::kLong));
+  for (size_t i = 0; i < numbers.size(); ++i) all.data_ptr<int64_t>()[i] = *numbers[i];
+  group.all_reduce(all);
+  for (size_t i = 0; i < numbers.size(); ++i) *numbers[i] = all.data_ptr<int64_t>()[i];
+}
+
+double sum_over(comm::Group& group, double value) {
+  if (group.size() == 1) return value;
+  Tensor one = at::full({1}, value, at::TensorOptions(at::kDouble));
+  group.all_reduce(one);
+  return one.item<double>();
+}
+
+Schedule schedule_of(const StepLayout& layout, size_t micro_batches, bool forward_only) {
+  const int pp = layout.groups == nullptr ? 1 : layout.groups->mesh().size("pp");
+  return make_schedule({.kind = layout.schedule,
+                        .pp = pp,
+                        .chunks = layout.chunks,
+                        .micro_batches = static_cast<int>(micro_batches),
+                        .forward_only = forward_only});
+}
+
+ExecutorGroups executor_groups(const StepLayout& layout) {
+  if (layout.groups == nullptr) return {};
+  RankGroups& groups = *layout.groups;
+  return {.pipeline = groups.pipeline().size() > 1 ? &groups.pipeline() : nullptr, .tensor = &groups.tensor()};
+}
+
+// Each sum of the last stage once: tensor-parallel ranks have equal ones.
+double nll_of(const ExecutorResult& result, const std::vector<HostBatch>& hosts, const StepLayout& layout) {
+  double nll = 0;
+  if (layout.groups == nullptr || layout.groups->tensor().rank() == 0) {
+    for (size_t i = 0; i < hosts.size(); ++i) {
+      if (result.nll[i].defined()) nll += masked_sum(result.nll[i], hosts[i]);
+    }
+  }
+  return layout.groups == nullptr ? nll : sum_over(layout.groups->world(), nll);
+}
+
+std::vector<Batch> make_batches(const std::vector<HostBatch>& hosts, const StepContext& context, double weight,
+                                bool training, const Model& model) {
+  std::vector<Batch> batches;
+  for (const HostBatch& host : hosts) {
+    batches.push_back(make_batch(host, model.config().seq_length, context, weight, training, model));
+  }
+  return batches;
+}
+
+// A data rank without micro-batches computes nothing.
+ExecutorResult execute(Model& model, const std::vector<Batch>& batches, const StepLayout& layout, bool forward_only,
+                       const ExecutorOptions& options) {
+  if (batches.empty()) return {};
+  return run_schedule(model, schedule_of(layout, batches.size(), forward_only), executor_groups(layout), batches,
+                      options);
+}
+
 }  // namespace
 
 int64_t count_labels(const std::vector<HostBatch>& micro_batches) {
@@ -51,6 +111,11 @@ Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& c
   batch.seq_length = seq_length;
   batch.training = training;
   batch.random = {.seed = context.seed, .step = context.step};
+  const ParameterPlace& place = model.part().place;
+  if (training && place.sequence_parallel) {
+    batch.row_shards = place.tp.size;
+    batch.row_shard = place.tp.rank;
+  }
   batch.token_id =
       at::arange(rows, at::TensorOptions(at::kLong).device(model.device())) + host.first_sample * seq_length;
   batch.tokens = column(host.tokens, model);
@@ -65,10 +130,12 @@ Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& c
 }
 
 StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector<HostBatch>& micro_batches,
-                           const StepContext& context) {
+                           const StepContext& context, const StepLayout& layout) {
   const c10::NoGradGuard no_grad;
   StepOutcome outcome;
   outcome.counted = count_labels(micro_batches);
+  for (const HostBatch& host : micro_batches) outcome.tokens += static_cast<int64_t>(host.tokens.size());
+  if (layout.groups != nullptr) sum_over(layout.groups->data(), {&outcome.counted, &outcome.tokens});
   if (outcome.counted == 0) {
     throw Error(ErrorKind::kNumeric, {.where = "step " + std::to_string(context.step),
                                       .got = "no unmasked label in the whole global batch",
@@ -76,41 +143,36 @@ StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector
                                       .fix = "check the data and the loss masks"});
   }
   const double weight = context.loss_scale / static_cast<double>(outcome.counted);
-  WeightGrads grads;
-  double nll = 0;
-  for (const HostBatch& host : micro_batches) {
-    const Batch batch =
-        make_batch(host, model.config().seq_length, context, weight, /*training=*/true, model);
-    Side side;
-    Stash stash;
-    nll += masked_sum(model.forward(batch, side, stash), host);
-    if (stash.bytes() > outcome.stash_bytes) {
-      outcome.stash_bytes = stash.bytes();
-      outcome.stash_by_label = stash.bytes_by_label();
-    }
-    model.backward(batch.loss_weight, batch, side, stash, grads);
-    outcome.tokens += batch.num_rows();
-  }
-  outcome.loss = nll / static_cast<double>(outcome.counted);
+  const std::vector<Batch> batches = make_batches(micro_batches, context, weight, /*training=*/true, model);
+  optimizer.begin_step(static_cast<int64_t>(micro_batches.size()));
+  ExecutorResult result = execute(model, batches, layout, /*forward_only=*/false,
+                                  {.scatter_gather = layout.scatter_gather,
+                                   .record = layout.record,
+                                   .on_applied = [&](Parameter& p) { optimizer.on_applied(p); }});
+  outcome.loss = nll_of(result, micro_batches, layout) / static_cast<double>(outcome.counted);
+  outcome.stash_bytes = result.stash_bytes;
+  outcome.stash_by_label = std::move(result.stash_by_label);
+  outcome.peak_pairs = result.peak_pairs;
+  outcome.spans = std::move(result.spans);
+  outcome.started = result.started;
   if (context.update) {
-    const Optimizer::StepResult result = optimizer.step(context.lr, 1.0 / context.loss_scale);
-    outcome.grad_norm = result.grad_norm;
-    outcome.applied = result.applied;
+    const Optimizer::StepResult step = optimizer.step(context.lr, 1.0 / context.loss_scale);
+    outcome.grad_norm = step.grad_norm;
+    outcome.applied = step.applied;
   }
   optimizer.finish_step();
   return outcome;
 }
 
-EvalSum run_eval(Model& model, const std::vector<HostBatch>& micro_batches, const StepContext& context) {
+EvalSum run_eval(Model& model, const std::vector<HostBatch>& micro_batches, const StepContext& context,
+                 const StepLayout& layout) {
   const c10::NoGradGuard no_grad;
   EvalSum sum;
   sum.counted = count_labels(micro_batches);
-  for (const HostBatch& host : micro_batches) {
-    const Batch batch = make_batch(host, model.config().seq_length, context, 0.0, /*training=*/false, model);
-    Side side;
-    Stash none = Stash::null();
-    sum.nll += masked_sum(model.forward(batch, side, none), host);
-  }
+  if (layout.groups != nullptr) sum_over(layout.groups->data(), {&sum.counted});
+  const std::vector<Batch> batches = make_batches(micro_batches, context, 0.0, /*training=*/false, model);
+  const ExecutorResult result = execute(model, batches, layout, /*forward_only=*/true, {});
+  sum.nll = nll_of(result, micro_batches, layout);
   return sum;
 }
 

@@ -1,9 +1,11 @@
 // File: phalanx/engine/train_step.h
 //
-// Purpose: one optimizer step: count labels, forward and backward of each micro-batch, update.
-// Equation (DESIGN 2.8): N = number of unmasked labels of the whole step; every counted row has the weight
-//   loss_scale / N before the first forward; loss = sum(nll) / N. Never a mean of means.
+// Purpose: one optimizer step: count labels, forward and backward of each micro-batch by the schedule, update.
+// Equation (DESIGN 2.8): N = number of unmasked labels of the whole step, over all data ranks; every counted row has the
+//   weight loss_scale / N before the first forward; loss = sum(nll) / N. Never a mean of means.
 // Shapes: a micro-batch holds `num_samples` rows of S tokens on the host; masks are 1 where the label counts.
+// Contract: every rank is given the micro-batches of its data rank, which may be fewer than another's, or none. Outcomes
+//   are those of the whole step and equal on all ranks, but for the stash, which is this rank's.
 // Errors: N = 0 is Error(kNumeric).
 #pragma once
 
@@ -12,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "phalanx/engine/executor.h"
+#include "phalanx/engine/rank_groups.h"
 #include "phalanx/model/model.h"
 #include "phalanx/optim/optimizer.h"
 
@@ -36,15 +40,26 @@ struct StepContext {
   bool update = true;  // false: a step to skip; loss is computed, nothing changes
 };
 
+// How the step is run on several ranks. Without groups: one rank, micro-batch after micro-batch.
+struct StepLayout {
+  RankGroups* groups = nullptr;
+  std::string schedule = "1f1b";
+  int chunks = 1;
+  bool scatter_gather = true;
+  bool record = false;  // the timeline
+};
+
 struct StepOutcome {
   double loss = 0;
   double grad_norm = 0;
   bool applied = false;
-  int64_t tokens = 0;       // rows computed
+  int64_t tokens = 0;       // rows computed by all data ranks
   int64_t counted = 0;      // N
-  int64_t stash_bytes = 0;  // peak of a micro-batch
-  std::map<std::string, int64_t>
-      stash_by_label;  // of the micro-batch that held most, between forward and backward
+  int64_t stash_bytes = 0;  // the most that this rank held
+  std::map<std::string, int64_t> stash_by_label;  // at that moment
+  int peak_pairs = 0;
+  std::vector<TimelineSpan> spans;  // with `record`
+  double started = 0;
 };
 
 // The device-side batch. `weight` is the gradient of a counted row; zero means no backward follows.
@@ -54,13 +69,14 @@ Batch make_batch(const HostBatch& host, int64_t seq_length, const StepContext& c
 int64_t count_labels(const std::vector<HostBatch>& micro_batches);
 
 StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector<HostBatch>& micro_batches,
-                           const StepContext& context);
+                           const StepContext& context, const StepLayout& layout = {});
 
 // Sum of nll over counted labels and their number, without gradients.
 struct EvalSum {
   double nll = 0;
   int64_t counted = 0;
 };
-EvalSum run_eval(Model& model, const std::vector<HostBatch>& micro_batches, const StepContext& context);
+EvalSum run_eval(Model& model, const std::vector<HostBatch>& micro_batches, const StepContext& context,
+                 const StepLayout& layout = {});
 
 }  // namespace phalanx

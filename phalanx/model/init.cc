@@ -29,33 +29,30 @@ Tensor normal_tensor(const Shape& shape, uint64_t seed, int32_t ordinal, double 
 
 }  // namespace
 
-std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab,
+std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, const ParameterSlot& slot,
                                           at::TensorOptions options) {
   auto parameter = std::make_unique<Parameter>();
   parameter->name = spec.name;
-  int64_t rows = 0;
-  for (const LogicalTensor& part : spec.parts) {
+  for (const SlotSegment& from : slot.segments) {
     Segment segment;
-    segment.name = part.name;
-    segment.global_shape = part.shape;
-    segment.global_box = Box::whole(part.shape);
-    segment.local_box = segment.global_box;
-    segment.local_box.begin[0] += rows;
-    segment.local_box.end[0] += rows;
-    segment.decay = part.decay;
-    rows += part.shard == ShardRule::kVocab ? padded_vocab : part.shape[0];
+    segment.name = from.name;
+    segment.global_shape = from.global_shape;
+    segment.global_box = from.global_box;
+    segment.local_box = from.local_box;
+    segment.replicas = from.replicas;
+    segment.gradient = from.partial ? GradientKind::kPartial : GradientKind::kIdentical;
+    segment.decay = from.decay;
     parameter->segments.push_back(std::move(segment));
   }
-  Shape shape = spec.parts[0].shape;
-  shape[0] = rows;
-  parameter->data = at::zeros(shape, options);
+  parameter->data = at::zeros(slot.shape, options);
   return parameter;
 }
 
 void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint64_t seed) {
   for (size_t i = 0; i < spec.parts.size(); ++i) {
     const LogicalTensor& part = spec.parts[i];
-    Tensor home = view_of(parameter.data, parameter.segments[i].local_box);
+    const Segment& segment = parameter.segments[i];
+    Tensor home = view_of(parameter.data, segment.local_box);
     switch (part.init) {
       case InitKind::kZero:
         home.zero_();
@@ -64,7 +61,7 @@ void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint
         home.fill_(1.0);
         break;
       case InitKind::kNormal:
-        home.copy_(normal_tensor(part.shape, seed, part.ordinal, part.init_std));
+        home.copy_(view_of(normal_tensor(part.shape, seed, part.ordinal, part.init_std), segment.global_box));
         break;
     }
   }

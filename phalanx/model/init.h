@@ -8,12 +8,13 @@
 #include <memory>
 
 #include "phalanx/arch/parameter_table.h"
+#include "phalanx/shard/parameter_layout.h"
 #include "phalanx/tensor/parameter.h"
 
 namespace phalanx {
 
-// `padded_vocab`: stored rows of tensors cut by ShardRule::kVocab.
-std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, int64_t padded_vocab,
+// Storage and segments of what this rank holds.
+std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, const ParameterSlot& slot,
                                           at::TensorOptions options);
 
 void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint64_t seed);

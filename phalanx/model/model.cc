@@ -37,62 +37,110 @@ at::ScalarType accumulator_of(at::ScalarType dtype) {
 Model::Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm,
              comm::Group& tensor_group)
     : config_(config), options_(options), table_(make_parameter_table(config)) {
+  const size_t layers = parse_pattern(config_.pattern).layers.size();
+  if (options_.part.chunks.empty()) {
+    options_.part.chunks = {{.begin = 0, .end = layers, .embedding = true, .head = true}};
+  }
   const auto tensor_options = at::TensorOptions(options.dtype).device(options.device);
   for (const FusedParameter& spec : table_.parameters) {
-    auto parameter = make_parameter(spec, config_.padded_vocab_size(), tensor_options);
+    if (!holds(spec.name)) continue;
+    auto parameter = make_parameter(spec, parameter_slot(config_, spec, options_.part.place), tensor_options);
     if (options.initialise) initialise_parameter(*parameter, spec, options.seed);
     by_name_[spec.name] = parameter.get();
     parameters_.push_back(std::move(parameter));
   }
-  build_layers({.config = config_,
-                .parameter = [this](const std::string& name) { return find(name); },
-                .gemm = gemm,
-                .tensor_group = tensor_group});
+  const nn::BuildContext context{.config = config_,
+                                 .parameter = [this](const std::string& name) { return find(name); },
+                                 .gemm = gemm,
+                                 .tensor_group = tensor_group,
+                                 .sequence_parallel = options_.part.place.sequence_parallel};
+  for (const ModelChunk& chunk : options_.part.chunks) build_chunk(chunk, context);
+  // A tied table serves both ends of the model.
+  Parameter* const token = find("embedding.token.weight");
+  if (token != nullptr && config_.tied_embeddings) {
+    token->uses = std::ranges::any_of(options_.part.chunks, &ModelChunk::embedding) +
+                  std::ranges::any_of(options_.part.chunks, &ModelChunk::head);
+  }
 }
 
-void Model::build_layers(const nn::BuildContext& context) {
+// "layers.12.norm.weight" belongs to whoever holds layer 12.
+bool Model::holds(const std::string& fused_name) const {
+  const bool is_layer = fused_name.starts_with("layers.");
+  const size_t layer = is_layer ? std::stoul(fused_name.substr(7)) : 0;
+  const bool is_token = fused_name.starts_with("embedding.token");
+  const bool is_end = !is_layer && !fused_name.starts_with("embedding.");
+  return std::ranges::any_of(options_.part.chunks, [&](const ModelChunk& chunk) {
+    if (is_layer) return chunk.begin <= layer && layer < chunk.end;
+    if (is_end) return chunk.head;
+    return chunk.embedding || (is_token && chunk.head && config_.tied_embeddings);
+  });
+}
+
+void Model::build_chunk(const ModelChunk& chunk, const nn::BuildContext& context) {
   const std::vector<LayerKind> layers = parse_pattern(config_.pattern).layers;
   const RecomputePolicy& policy = options_.recompute;
   // A transformer layer is two residual layers.
   const auto unit = static_cast<size_t>(2 * std::max<int64_t>(1, policy.num_layers));
-  modules_.push_back(nn::make_embedding(context));
-  size_t i = 0;
-  while (i < layers.size()) {
-    const bool wrap =
-        policy.mode == RecomputeMode::kFull && (policy.method == RecomputeMethod::kUniform || i < unit);
+  std::vector<nn::ModulePtr> modules;
+  if (chunk.embedding) modules.push_back(nn::make_embedding(context));
+  size_t i = chunk.begin;
+  while (i < chunk.end) {
+    // Block: the first layers of each stage.
+    const bool wrap = policy.mode == RecomputeMode::kFull &&
+                      (policy.method == RecomputeMethod::kUniform || i < chunk.begin + unit);
     const size_t end =
-        wrap && policy.method == RecomputeMethod::kUniform ? std::min(layers.size(), i + unit) : i + 1;
+        wrap && policy.method == RecomputeMethod::kUniform ? std::min(chunk.end, i + unit) : i + 1;
     std::vector<nn::ModulePtr> members;
     for (; i < end; ++i)
       members.push_back(nn::make_layer(static_cast<char>(layers[i]), static_cast<int>(i), context));
     nn::ModulePtr module =
         members.size() == 1 ? std::move(members[0]) : std::make_unique<Sequential>(std::move(members));
-    modules_.push_back(wrap ? std::make_unique<nn::Recompute>(std::move(module)) : std::move(module));
+    modules.push_back(wrap ? std::make_unique<nn::Recompute>(std::move(module)) : std::move(module));
   }
-  modules_.push_back(nn::make_final_norm(context));
-  modules_.push_back(nn::make_head(context));
+  if (chunk.head) {
+    modules.push_back(nn::make_final_norm(context));
+    modules.push_back(nn::make_head(context));
+  }
+  chunks_.push_back(std::move(modules));
+}
+
+Tensor Model::forward(int chunk, const Tensor& x, const Batch& batch, Side& side, Stash& stash) {
+  const c10::NoGradGuard no_grad;
+  Tensor y = x;
+  for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)]) y = module->forward(y, batch, side, stash);
+  return y;
+}
+
+Tensor Model::backward(int chunk, const Tensor& dy, const Batch& batch, Side& side, Stash& stash,
+                       WeightGrads& grads) {
+  const c10::NoGradGuard no_grad;
+  Tensor dx = dy;
+  for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)] | std::views::reverse) {
+    dx = module->backward(dx, batch, side, stash, grads);
+  }
+  PHALANX_CHECK(stash.empty(), "backward left tensors on the stash");
+  return dx;
+}
+
+TensorSpec Model::boundary(const Batch& batch) const {
+  return {.name = "", .shape = {batch.num_rows() / batch.row_shards, config_.hidden_size}, .dtype = options_.dtype};
 }
 
 Tensor Model::forward(const Batch& batch, Side& side, Stash& stash) {
-  const c10::NoGradGuard no_grad;
-  Tensor x;
-  for (const nn::ModulePtr& module : modules_) x = module->forward(x, batch, side, stash);
-  return x;
+  PHALANX_CHECK(chunks_.size() == 1, "a model in one piece");
+  return forward(0, {}, batch, side, stash);
 }
 
 void Model::backward(const Tensor& dnll, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads) {
-  const c10::NoGradGuard no_grad;
-  Tensor dy = dnll;
-  for (const nn::ModulePtr& module : modules_ | std::views::reverse) {
-    dy = module->backward(dy, batch, side, stash, grads);
-  }
-  PHALANX_CHECK(stash.empty(), "backward left tensors on the stash");
+  PHALANX_CHECK(chunks_.size() == 1, "a model in one piece");
+  backward(0, dnll, batch, side, stash, grads);
 }
 
 Tensor Model::step(const Batch& batch, Side& side, Cache& cache) {
   const c10::NoGradGuard no_grad;
+  PHALANX_CHECK(chunks_.size() == 1, "a model in one piece");
   Tensor x;
-  for (const nn::ModulePtr& module : modules_) x = module->step(x, batch, side, cache);
+  for (const nn::ModulePtr& module : chunks_[0]) x = module->step(x, batch, side, cache);
   return x;
 }
 

@@ -4,6 +4,9 @@
 // Contract: parameters are created from the table (padded vocabulary rows are zero and belong to no segment) and
 //   initialised by Philox on logical elements, so initial weights do not depend on any layout. Activations flow in the
 //   parameters' dtype. The first module makes activations out of ids, the last returns nll [T].
+// Chunks: a rank of a pipeline holds some stages, each a slice of the pattern, the first with the embedding, the last
+//   with final norm and head. Without chunks it holds everything. A tied embedding exists once on a rank that holds both
+//   ends, else as two copies whose gradients are summed.
 // Recomputation (paper 2, section 5; Megatron's flags): kFull uniform N re-runs units of N transformer layers, block N
 //   only the first N layers. Selective needs no wrapper: the stash never holds attention probabilities, norm outputs or
 //   activation outputs in the first place.
@@ -19,6 +22,8 @@
 #include "phalanx/arch/parameter_table.h"
 #include "phalanx/nn/context.h"
 #include "phalanx/nn/module.h"
+#include "phalanx/nn/stage_program.h"
+#include "phalanx/shard/parameter_layout.h"
 
 namespace phalanx {
 
@@ -34,23 +39,43 @@ struct RecomputePolicy {
   int64_t num_layers = 1;  // transformer layers in a unit (uniform), or wrapped in all (block)
 };
 
+struct ModelChunk {
+  size_t begin = 0;  // residual layers, in the pattern
+  size_t end = 0;
+  bool embedding = false;
+  bool head = false;
+};
+
+// Which part of the model this rank holds.
+struct ModelPart {
+  std::vector<ModelChunk> chunks;  // empty: one chunk with everything
+  ParameterPlace place;            // among tensor-parallel ranks
+};
+
 struct ModelOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   uint64_t seed = 1234;
   bool initialise = true;  // false: the caller loads every weight
   RecomputePolicy recompute;
+  ModelPart part;
 };
 
-class Model {
+class Model : public StageProgram {
  public:
   // `config` is finalized and valid; `gemm` and `tensor_group` outlive the model.
   Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm,
         comm::Group& tensor_group);
 
-  // nll [T] of the batch.
+  Tensor forward(int chunk, const Tensor& x, const Batch& batch, Side& side, Stash& stash) override;
+  Tensor backward(int chunk, const Tensor& dy, const Batch& batch, Side& side, Stash& stash,
+                  WeightGrads& grads) override;
+  TensorSpec boundary(const Batch& batch) const override;
+  std::vector<TensorSpec> side_into(int, const Batch&) const override { return {}; }
+  at::Device device() const override { return options_.device; }
+
+  // Of a model in one piece: nll [T] of the batch; `dnll` is Batch::loss_weight.
   Tensor forward(const Batch& batch, Side& side, Stash& stash);
-  // `dnll` is Batch::loss_weight.
   void backward(const Tensor& dnll, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads);
   // Logits [rows, vocab] of new rows; the cache grows by them.
   Tensor step(const Batch& batch, Side& side, Cache& cache);
@@ -59,19 +84,20 @@ class Model {
   const ModelConfig& config() const { return config_; }
   const ParameterTable& table() const { return table_; }
   at::ScalarType dtype() const { return options_.dtype; }
-  at::Device device() const { return options_.device; }
+  const ModelPart& part() const { return options_.part; }
   std::vector<Parameter*> parameters();
   Parameter* find(const std::string& fused_name);
 
  private:
-  void build_layers(const nn::BuildContext& context);
+  bool holds(const std::string& fused_name) const;
+  void build_chunk(const ModelChunk& chunk, const nn::BuildContext& context);
 
   ModelConfig config_;
   ModelOptions options_;
   ParameterTable table_;
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<std::string, Parameter*> by_name_;
-  std::vector<nn::ModulePtr> modules_;
+  std::vector<std::vector<nn::ModulePtr>> chunks_;
 };
 
 // fp32 for half models, else the dtype itself: where gradients, masters and losses are kept.

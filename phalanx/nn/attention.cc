@@ -101,18 +101,19 @@ kernels::AttentionSpec SelfAttention::spec(const Batch& batch) const {
 Tensor SelfAttention::forward(const Tensor& x_TH, const Batch& batch, Side&, Stash& stash) {
   Norm::Output normed = parts_.norm.forward(x_TH, stash);
   parts_.norm.push_output(normed, stash);
-  const Tensor qkv = parts_.qkv.forward(normed.y);
+  const bool sharded = batch.rows_are_sharded();
+  const Tensor qkv = parts_.qkv.forward(normed.y, sharded);
   normed = {};  // y is rebuilt in backward
   const Heads heads = push_heads(qkv, batch, stash);
   const kernels::AttentionForward result = kernels::attention_forward(inputs(heads, batch), spec(batch));
   stash.push(result.out, "attention output");
   stash.push(result.lse, "attention lse");
-  return parts_.out.forward(result.out.view({x_TH.size(0), shape_.num_heads * shape_.head_dim}));
+  return parts_.out.forward(result.out.view({qkv.size(0), shape_.num_heads * shape_.head_dim}), sharded);
 }
 
 Tensor SelfAttention::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash& stash,
                                WeightGrads& grads) {
-  const int64_t rows = dy_TH.size(0);
+  const bool sharded = batch.rows_are_sharded();
   const int64_t width = (shape_.num_heads + 2 * shape_.num_groups) * shape_.head_dim;
   Tensor dqkv;
   {
@@ -120,9 +121,9 @@ Tensor SelfAttention::backward(const Tensor& dy_TH, const Batch& batch, Side&, S
     saved.lse = stash.pop();
     saved.out = stash.pop();
     const kernels::AttentionInputs in = inputs(pop_heads(stash), batch);
-    const Tensor out = saved.out.view({rows, shape_.num_heads * shape_.head_dim});
-    const Tensor dout = parts_.out.backward(dy_TH, out, grads);
-    dqkv = at::empty({rows, width}, dout.options());
+    const Tensor out = saved.out.view({-1, shape_.num_heads * shape_.head_dim});
+    const Tensor dout = parts_.out.backward(dy_TH, out, grads, sharded);
+    dqkv = at::empty({dout.size(0), width}, dout.options());
     const Heads d = split(dqkv);
     const auto like = [&](const Tensor& grad, const Tensor& x) { return grad.view(x.sizes()); };
     kernels::attention_backward(dout.view(in.q.sizes()), in, saved, spec(batch), like(d.q_TAD, in.q),
@@ -135,7 +136,7 @@ Tensor SelfAttention::backward(const Tensor& dy_TH, const Batch& batch, Side&, S
     d.k_TGD.copy_(parts_.k_norm->backward(d.k_TGD, stash, grads));
     d.q_TAD.copy_(parts_.q_norm->backward(d.q_TAD, stash, grads));
   }
-  const Tensor dnormed = parts_.qkv.backward(dqkv, /*x=*/stash.pop(), grads);
+  const Tensor dnormed = parts_.qkv.backward(dqkv, /*x=*/stash.pop(), grads, sharded);
   return parts_.norm.backward(dnormed, stash, grads);
 }
 

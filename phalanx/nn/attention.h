@@ -5,6 +5,8 @@
 //   asked;  o = attention(q, k, v), scale 1 / sqrt(D) (kernels/attention/attention.h);  out = o W_out^T + b.
 // Shapes (A query heads, G key/value groups, D head size, B samples of S rows): x and out [T, H],
 //   qkv [T, (A + 2G) D], o [T, A D], lse [B, A, S]. q, k, v are views of qkv; dq, dk, dv of one dqkv.
+//   A and G are this rank's; with fewer groups than ranks, G = 1 and neighbours hold the same group. With sharded rows
+//   x and out have T / n rows; everything between the two linears has all T.
 // Stash: x, mean, rstd (y is rebuilt), qkv after rotary, o, lse. With norms of q and k: qkv before them and
 //   their statistics; the normed and rotated q, k are rebuilt. Probabilities [S, S] are never kept.
 // Contract: the causal index is the row's place in its sample (token_id % S); rotary sees Batch::position.

@@ -9,6 +9,7 @@
 #include "phalanx/nn/mlp.h"
 #include "phalanx/nn/norm.h"
 #include "phalanx/nn/residual.h"
+#include "phalanx/shard/parameter_layout.h"
 
 namespace phalanx::nn {
 namespace {
@@ -26,13 +27,14 @@ Linear make_linear(const BuildContext& context, const std::string& name, ShardRu
 ModulePtr make_attention(int index, int64_t cache_layer, const BuildContext& context) {
   const ModelConfig& config = context.config;
   const int64_t ranks = context.tensor_group.size();
-  PHALANX_CHECK(config.num_attention_heads % ranks == 0 && config.num_query_groups % ranks == 0,
-                "ranks of a tensor group hold equally many heads and groups");
+  const int64_t groups = config.num_query_groups;
+  PHALANX_CHECK(config.num_attention_heads % ranks == 0 && (groups % ranks == 0 || ranks % groups == 0),
+                "ranks of a tensor group hold equally many heads, and groups or one shared group");
   AttentionShape shape;
   shape.index = index;
   shape.cache_layer = cache_layer;
   shape.num_heads = config.num_attention_heads / ranks;
-  shape.num_groups = config.num_query_groups / ranks;
+  shape.num_groups = groups_of_rank(config, context.tensor_group.size());
   shape.head_dim = config.kv_channels;
   shape.num_heads_global = config.num_attention_heads;
   shape.first_head = context.tensor_group.rank() * shape.num_heads;
@@ -81,16 +83,16 @@ ModulePtr make_layer(char kind, int index, const BuildContext& context, int64_t 
                    .fix = "use a pattern of '*' and '-'"});
   }
   return std::make_unique<ResidualLayer>(std::move(branch), index, context.config.hidden_size,
-                                         context.config.hidden_dropout);
+                                         context.config.hidden_dropout,
+                                         context.sequence_parallel ? context.tensor_group.size() : 1);
 }
 
 ModulePtr make_embedding(const BuildContext& context) {
-  PHALANX_CHECK(context.tensor_group.size() == 1, "the embedding is not split over a tensor group");
   const bool learned = context.config.position_embedding == PositionKind::kLearnedAbsolute;
   Parameter* position = learned ? context.parameter("embedding.position.weight") : nullptr;
   PHALANX_CHECK(!learned || position != nullptr, "learned positions need embedding.position.weight");
   return std::make_unique<Embedding>(context.parameter("embedding.token.weight"), position,
-                                     context.config.hidden_dropout);
+                                     context.config.hidden_dropout, context.tensor_group);
 }
 
 ModulePtr make_final_norm(const BuildContext& context) {
@@ -98,9 +100,9 @@ ModulePtr make_final_norm(const BuildContext& context) {
 }
 
 ModulePtr make_head(const BuildContext& context) {
-  PHALANX_CHECK(context.tensor_group.size() == 1, "the head is not split over a tensor group");
   const char* name = context.config.tied_embeddings ? "embedding.token.weight" : "head.weight";
-  return std::make_unique<LossHead>(context.parameter(name), context.config.vocab_size, context.gemm);
+  return std::make_unique<LossHead>(context.parameter(name), context.config.vocab_size, context.gemm,
+                                    context.tensor_group);
 }
 
 }  // namespace phalanx::nn

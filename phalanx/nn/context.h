@@ -1,8 +1,10 @@
 // File: phalanx/nn/context.h
 //
 // Purpose: what the builders of layers need besides sizes: where parameters come from, which matrix product, which group.
-// Contract: `parameter(name)` returns the fused parameter of that name in the table; it outlives the module. A frozen
-//   or absent bias is nullptr.
+// Contract: `parameter(name)` returns the fused parameter of that name in the table, as this rank of the tensor group
+//   holds it (shard/parameter_layout.h); it outlives the module. A frozen or absent bias is nullptr. With
+//   `sequence_parallel`, batches that get a backward shard their rows over the tensor group (Batch::row_shards); others
+//   (step, score, evaluation) may, or may not.
 #pragma once
 
 #include <functional>
@@ -21,6 +23,7 @@ struct BuildContext {
       parameter;  // nullptr when the table has no such name
   const kernels::Gemm& gemm;
   comm::Group& tensor_group;
+  bool sequence_parallel = false;
 };
 
 }  // namespace phalanx::nn

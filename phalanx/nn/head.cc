@@ -4,6 +4,7 @@
 
 #include "phalanx/base/error.h"
 #include "phalanx/kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "phalanx/nn/tensor_parallel.h"
 
 namespace phalanx::nn {
 namespace {
@@ -16,23 +17,26 @@ constexpr bool kCompareValues = false;
 
 }  // namespace
 
-LossHead::LossHead(Parameter* weight, int64_t valid_vocab, const kernels::Gemm& gemm, int64_t chunk_rows)
-    : weight_(weight), valid_vocab_(valid_vocab), gemm_(&gemm), chunk_rows_(chunk_rows) {
+LossHead::LossHead(Parameter* weight, int64_t valid_vocab, const kernels::Gemm& gemm, comm::Group& group,
+                   int64_t chunk_rows)
+    : weight_(weight), valid_vocab_(valid_vocab), gemm_(&gemm), group_(&group), chunk_rows_(chunk_rows) {
   PHALANX_CHECK(weight != nullptr, "the head needs its weight");
 }
 
 Tensor LossHead::forward(const Tensor& x_TH, const Batch& batch, Side&, Stash& stash) {
+  const bool sharded = batch.rows_are_sharded();
+  const Tensor whole_x = sharded ? start_gather(x_TH, *group_).take() : x_TH;
   if (stash.is_null() || !batch.loss_weight.defined()) {
-    return kernels::linear_cross_entropy(x_TH, weight_->full(), batch.labels, /*loss_weight=*/{},
-                                         /*dweight=*/nullptr, valid_vocab_, *gemm_, chunk_rows_)
+    return kernels::linear_cross_entropy(whole_x, weight_->full(), batch.labels, /*loss_weight=*/{},
+                                         /*dweight=*/nullptr, valid_vocab_, *gemm_, chunk_rows_, group_)
         .nll;
   }
   GradSlot slot{weight_->main_grad, weight_->has_grad ? 1.0 : 0.0};
-  kernels::LinearCrossEntropy result =
-      kernels::linear_cross_entropy(x_TH, weight_->full(), batch.labels, batch.loss_weight,
-                                    weight_->trainable ? &slot : nullptr, valid_vocab_, *gemm_, chunk_rows_);
+  kernels::LinearCrossEntropy result = kernels::linear_cross_entropy(
+      whole_x, weight_->full(), batch.labels, batch.loss_weight, weight_->trainable ? &slot : nullptr,
+      valid_vocab_, *gemm_, chunk_rows_, group_);
   if (weight_->trainable) weight_->has_grad = true;
-  stash.push(std::move(result.dx), "head input gradient");
+  stash.push(start_sum(std::move(result.dx), *group_, sharded).take(), "head input gradient");
   return result.nll;
 }
 
@@ -47,7 +51,7 @@ Tensor LossHead::backward(const Tensor& dy_T, const Batch& batch, Side&, Stash& 
 }
 
 Tensor LossHead::step(const Tensor& x_TH, const Batch&, Side&, Cache&) {
-  return kernels::head_logits(x_TH, weight_->full(), valid_vocab_, *gemm_);
+  return kernels::head_logits(x_TH, weight_->full(), valid_vocab_, *gemm_, group_);
 }
 
 }  // namespace phalanx::nn

@@ -4,6 +4,8 @@
 // Equations: nll_t = logsumexp(x_t W^T) - x_t . W[label_t] over the true vocabulary;  loss = sum_t w_t nll_t
 //   with w = Batch::loss_weight;  dx_t = w_t p_t W;  dW = sum_t w_t p_t^T x_t, where p_t = softmax_t - onehot_t.
 // Shapes: x [T, H], W [V padded, H]; forward returns nll [T], step logits [T, V]; fp32 (fp64 for fp64).
+//   Over a tensor group W holds this rank's Vp / n rows; nll and logits are whole, and equal, on every rank. With sharded
+//   rows x and dx are [T / n, H]: forward gathers x and scatters the sum of dx. nll, labels and weights have all T rows.
 // Contract: the weight of every row is known before forward, so forward already makes dx (stashed) and adds
 //   dW to the main gradient: one chunk of logits serves both, three matrix products instead of four. Hence
 //   backward accepts only dy = batch.loss_weight; it returns the stashed dx and reports the use of W to
@@ -12,6 +14,7 @@
 // Source: kernels/linear_cross_entropy/linear_cross_entropy.h.
 #pragma once
 
+#include "phalanx/comm/group.h"
 #include "phalanx/kernels/gemm/gemm.h"
 #include "phalanx/nn/module.h"
 
@@ -22,7 +25,7 @@ inline constexpr int64_t kHeadChunkRows = 512;
 
 class LossHead : public Module {
  public:
-  LossHead(Parameter* weight, int64_t valid_vocab, const kernels::Gemm& gemm,
+  LossHead(Parameter* weight, int64_t valid_vocab, const kernels::Gemm& gemm, comm::Group& group,
            int64_t chunk_rows = kHeadChunkRows);
   Tensor forward(const Tensor& x_TH, const Batch& batch, Side& side, Stash& stash) override;
   Tensor backward(const Tensor& dy_T, const Batch& batch, Side& side, Stash& stash,
@@ -34,6 +37,7 @@ class LossHead : public Module {
   Parameter* weight_;
   int64_t valid_vocab_;
   const kernels::Gemm* gemm_;
+  comm::Group* group_;
   int64_t chunk_rows_;
 };
 

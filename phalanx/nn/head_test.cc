@@ -38,6 +38,7 @@ struct Fixture {
   Parameter* weight = model.find("head.weight");
   Tensor x = random_tensor({14, 12}, 3);
   kernels::Gemm gemm;
+  std::unique_ptr<comm::Group> group = comm::make_self_group("tensor");
   Side side;
   Stash stash;
   WeightGrads grads;
@@ -46,7 +47,7 @@ struct Fixture {
 TEST(LossHead, GradientsMatchAutogradForEveryChunking) {
   for (const int64_t chunk : {1, 4, 14, 512}) {
     Fixture f;
-    LossHead head(f.weight, 11, f.gemm, chunk);
+    LossHead head(f.weight, 11, f.gemm, *f.group, chunk);
     const Tensor nll = head.forward(f.x, f.batch, f.side, f.stash);
     EXPECT_LT(relative_error(nll, f.plain_nll(f.x, f.weight->data)), 1e-12);
     const Tensor dx = head.backward(f.batch.loss_weight, f.batch, f.side, f.stash, f.grads);
@@ -62,7 +63,7 @@ TEST(LossHead, GradientsMatchAutogradForEveryChunking) {
 
 TEST(LossHead, SecondMicroBatchAdds) {
   Fixture f;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   for (int i = 0; i < 2; ++i) {
     head.forward(f.x, f.batch, f.side, f.stash);
     head.backward(f.batch.loss_weight, f.batch, f.side, f.stash, f.grads);
@@ -72,7 +73,7 @@ TEST(LossHead, SecondMicroBatchAdds) {
 
 TEST(LossHead, CountsTheUseOfItsWeightInBackward) {
   Fixture f;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   std::vector<std::string> applied;
   f.grads.on_applied = [&](Parameter& parameter) { applied.push_back(parameter.name); };
   head.forward(f.x, f.batch, f.side, f.stash);
@@ -84,7 +85,7 @@ TEST(LossHead, CountsTheUseOfItsWeightInBackward) {
 TEST(LossHead, FrozenWeightGetsNothingButDxIsThere) {
   Fixture f;
   f.weight->trainable = false;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   bool applied = false;
   f.grads.on_applied = [&](Parameter&) { applied = true; };
   head.forward(f.x, f.batch, f.side, f.stash);
@@ -96,7 +97,7 @@ TEST(LossHead, FrozenWeightGetsNothingButDxIsThere) {
 
 TEST(LossHead, WithoutStashOrWeightsOnlyTheLoss) {
   Fixture f;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   const Tensor want = f.plain_nll(f.x, f.weight->data);
   Stash none = Stash::null();
   EXPECT_LT(relative_error(head.forward(f.x, f.batch, f.side, none), want), 1e-12);
@@ -109,7 +110,7 @@ TEST(LossHead, WithoutStashOrWeightsOnlyTheLoss) {
 
 TEST(LossHead, StepGivesLogitsOfTheTrueVocabulary) {
   Fixture f;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   Cache cache({}, 4, at::TensorOptions(at::kDouble));
   const Tensor logits = head.step(f.x, f.batch, f.side, cache);
   EXPECT_EQ(logits.sizes(), (at::IntArrayRef{14, 11}));
@@ -118,7 +119,7 @@ TEST(LossHead, StepGivesLogitsOfTheTrueVocabulary) {
 
 TEST(LossHeadDeathTest, ForeignGradientIsABug) {
   Fixture f;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   head.forward(f.x, f.batch, f.side, f.stash);
   EXPECT_DEATH(head.backward(f.batch.loss_weight.narrow(0, 0, 7), f.batch, f.side, f.stash, f.grads),
                "the head's dy is the batch's loss_weight");
@@ -127,7 +128,7 @@ TEST(LossHeadDeathTest, ForeignGradientIsABug) {
 #ifdef PHALANX_DEBUG
 TEST(LossHeadDeathTest, OtherValuesAreABugInDebugBuilds) {
   Fixture f;
-  LossHead head(f.weight, 11, f.gemm);
+  LossHead head(f.weight, 11, f.gemm, *f.group);
   head.forward(f.x, f.batch, f.side, f.stash);
   EXPECT_DEATH(head.backward(2.0 * f.batch.loss_weight, f.batch, f.side, f.stash, f.grads),
                "the head's dy is the batch's loss_weight");

@@ -8,8 +8,13 @@
 //   kColumn (rows of W are split): x is whole on every rank, y a part; backward sums dx over the group.
 //   kRow (columns of W are split): x is a part; forward sums y over the group, then adds b once.
 //   kReplicated: no collective. A group of one never communicates.
-//   dW goes through WeightGrads::defer, so a split schedule can run it later; db is applied at once.
-// Source: Shoeybi et al. 2019 (column and row parallel linears).
+//   With `sharded` rows the side that meets the residual stream (x of kColumn, y of kRow) has T / n of them: forward
+//   gathers x or scatters the sum, backward gathers x again and dy. The gathered x is never kept, so backward wants the
+//   local one; db of kRow is then this rank's part.
+//   dW goes through WeightGrads::defer, so a split schedule can run it later (it then holds the local pieces and gathers
+//   when it runs); db is applied at once. When dW runs at once, kColumn works beside its collectives: the re-gather of x
+//   travels beside dx = dy W, the sum of dx beside dW.
+// Sources: Shoeybi et al. 2019 (column and row parallel linears); Korthikanti et al. 2022 (sequence parallelism).
 #pragma once
 
 #include "phalanx/arch/parameter_table.h"
@@ -25,12 +30,16 @@ class Linear {
   // `bias` may be nullptr. Everything outlives the Linear.
   Linear(Parameter* weight, Parameter* bias, ShardRule rule, comm::Group& group, const kernels::Gemm& gemm);
 
-  Tensor forward(const Tensor& x_TI) const;
-  // Takes x over, so that a rebuilt x is freed before dx is made.
-  Tensor backward(const Tensor& dy_TO, Tensor x_TI, WeightGrads& grads) const;
+  Tensor forward(const Tensor& x_TI, bool sharded = false) const;
+  // Takes x over, so that a rebuilt x is freed before dx is made (where dx does not travel beside dW).
+  Tensor backward(const Tensor& dy_TO, Tensor x_TI, WeightGrads& grads, bool sharded = false) const;
   void visit_parameters(const ParameterVisitor& visit) const;
 
  private:
+  void add_bias_gradient(const Tensor& dy_TO, WeightGrads& grads) const;
+  Tensor backward_column(const Tensor& dy_TO, Tensor x_TI, WeightGrads& grads, bool sharded) const;
+  Tensor backward_sharded_row(const Tensor& dy_TO, Tensor x_TI, WeightGrads& grads) const;
+
   Parameter* weight_;
   Parameter* bias_;
   ShardRule rule_;

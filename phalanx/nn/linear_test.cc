@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "phalanx/nn/test_groups.h"
 #include "phalanx/tensor/gradient_check.h"
 
 namespace phalanx::nn {
@@ -14,25 +15,18 @@ using phalanx::testing::autograd_gradients;
 using phalanx::testing::random_tensor;
 using phalanx::testing::relative_error;
 
-// A group whose sum over ranks is simulated by doubling, and which writes down what it was asked.
-class DoublingGroup : public comm::Group {
+// A group of two whose other rank always has the same as this one, and which writes down what it was asked.
+class DoublingGroup : public testing::OneSidedGroup {
  public:
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  const std::string& name() const override { return name_; }
-  void all_reduce(Tensor& tensor, comm::ReduceOp op) override {
+  comm::WorkPtr start_all_reduce(Tensor tensor, comm::ReduceOp op) override {
     EXPECT_EQ(op, comm::ReduceOp::kSum);
     EXPECT_TRUE(tensor.is_contiguous());
     reduced.push_back(tensor.clone());
     tensor.mul_(2.0);
+    return done();
   }
-  void broadcast(Tensor&, int) override { ADD_FAILURE() << "a linear does not broadcast"; }
-  void barrier() override { ADD_FAILURE() << "a linear has no barrier"; }
 
   std::vector<Tensor> reduced;
-
- private:
-  std::string name_ = "doubling";
 };
 
 Parameter make_parameter(std::vector<int64_t> shape, uint64_t seed) {

@@ -3,7 +3,7 @@
 // Purpose: the MLP branch of a residual layer, its norm included.
 // Equations: y = norm(x);  h = y W_up^T + b_up;  a = activation(h);  out = a W_down^T + b_down.
 //   Gated: W_up is the fused gate_up [2F, H] and h = [gate | up] (kernels/activation/activation.h).
-// Shapes: x and out [T, H], h [T, F] or [T, 2F], a [T, F].
+// Shapes: x and out [T, H], h [T, F] or [T, 2F], a [T, F]; F of this rank. With sharded rows x and out have T / n rows.
 // Stash: x, mean, rstd, h. y and a are rebuilt in backward by element-wise work alone, which saves T (H + F)
 //   elements a layer.
 // Source: selective recomputation (Korthikanti et al. 2022), applied to norm and activation outputs.

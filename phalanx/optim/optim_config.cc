@@ -97,12 +97,27 @@ void check_update(const OptimConfig& c, Problems& problems) {
                    "set clip_grad to e.g. 1.0, or to 0 for no clipping");
 }
 
-// A setting that nothing reads may not look as if it did something.
 void check_loss_scale(const OptimConfig& c, Problems& problems) {
+  const auto positive = [](double value) { return value > 0 && std::isfinite(value); };
+  problems.require(!c.loss_scale || positive(*c.loss_scale), "loss_scale", c.loss_scale.value_or(0),
+                   "a positive number", "leave loss_scale out for a dynamic one");
+  problems.require(positive(c.min_loss_scale), "min_loss_scale", c.min_loss_scale, "a positive number",
+                   "set min_loss_scale to 1");
+  problems.require(c.initial_loss_scale >= c.min_loss_scale && std::isfinite(c.initial_loss_scale),
+                   "initial_loss_scale", c.initial_loss_scale,
+                   fmt::format("at least min_loss_scale, which is {}", c.min_loss_scale),
+                   "set initial_loss_scale to e.g. 65536");
+  problems.require(c.loss_scale_window >= 1, "loss_scale_window", c.loss_scale_window, "1 step or more",
+                   "set loss_scale_window to e.g. 1000");
+  problems.require(c.hysteresis >= 1, "hysteresis", c.hysteresis, "1 step or more", "set hysteresis to 2");
+}
+
+// A setting that nothing reads may not look as if it did something.
+void refuse_loss_scale(const OptimConfig& c, Problems& problems) {
   const OptimConfig untouched;
   const auto refuse = [&problems](bool is_set, const char* field, double got) {
-    problems.require(!is_set, field, got, "none: loss scaling belongs to fp16, which is not supported yet",
-                     fmt::format("leave {} out and train in bf16", field));
+    problems.require(!is_set, field, got, "none: loss scaling belongs to fp16",
+                     fmt::format("leave {} out, or train with train.dtype=fp16", field));
   };
   refuse(c.loss_scale.has_value(), "loss_scale", c.loss_scale.value_or(0));
   refuse(c.initial_loss_scale != untouched.initial_loss_scale, "initial_loss_scale", c.initial_loss_scale);
@@ -144,12 +159,12 @@ void resolve(OptimConfig& config) {
   config.min_lr = config.resolved_min_lr();
 }
 
-void validate(const OptimConfig& c) {
+void validate(const OptimConfig& c, bool fp16) {
   Problems problems;
   check_rates(c, problems);
   check_lengths(c, problems);
   check_update(c, problems);
-  check_loss_scale(c, problems);
+  fp16 ? check_loss_scale(c, problems) : refuse_loss_scale(c, problems);
   problems.throw_if_any();
 }
 

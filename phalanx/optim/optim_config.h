@@ -80,7 +80,8 @@ struct OptimConfig {
   }
 };
 
-void validate(const OptimConfig& config);
+// Loss scaling is refused where nothing reads it: anywhere but in fp16.
+void validate(const OptimConfig& config, bool fp16 = false);
 
 // Writes out what was left to derive, so that the printed config shows it.
 void resolve(OptimConfig& config);

@@ -169,8 +169,8 @@ TEST(OptimConfig, EverySettingHasBounds) {
       {[](OptimConfig& c) { c.min_loss_scale = 2; }, "got min_loss_scale 2;"},
       {[](OptimConfig& c) { c.loss_scale_window = 500; }, "got loss_scale_window 500;"},
       {[](OptimConfig& c) { c.hysteresis = 3; },
-       "got hysteresis 3; needed hysteresis: none: loss scaling belongs to fp16, "
-       "which is not supported yet. Fix: leave hysteresis out and train in bf16"},
+       "got hysteresis 3; needed hysteresis: none: loss scaling belongs to fp16. Fix: leave hysteresis out, or "
+       "train with train.dtype=fp16"},
   };
   for (const Case& one : cases) {
     OptimConfig c;
@@ -179,6 +179,32 @@ TEST(OptimConfig, EverySettingHasBounds) {
     EXPECT_THAT(message, ::testing::HasSubstr(one.message));
     EXPECT_THAT(message, ::testing::HasSubstr(". Fix: "));
   }
+}
+
+TEST(OptimConfig, LossScalesHaveBoundsInFp16) {
+  const auto refused = [](void (*set)(OptimConfig&)) -> std::string {
+    OptimConfig c;
+    set(c);
+    try {
+      validate(c, /*fp16=*/true);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(refused([](OptimConfig& c) { c.loss_scale = 1024; }), "");
+  EXPECT_EQ(
+      refused([](OptimConfig& c) { c.initial_loss_scale = 2, c.loss_scale_window = 1, c.hysteresis = 1; }),
+      "");
+  EXPECT_THAT(refused([](OptimConfig& c) { c.loss_scale = 0; }),
+              ::testing::HasSubstr("got loss_scale 0; needed loss_scale: a positive number"));
+  EXPECT_THAT(refused([](OptimConfig& c) { c.min_loss_scale = std::nan(""); }),
+              ::testing::HasSubstr("needed min_loss_scale: a positive number"));
+  EXPECT_THAT(refused([](OptimConfig& c) { c.initial_loss_scale = 0.5; }),
+              ::testing::HasSubstr("needed initial_loss_scale: at least min_loss_scale, which is 1"));
+  EXPECT_THAT(refused([](OptimConfig& c) { c.loss_scale_window = 0; }),
+              ::testing::HasSubstr("got loss_scale_window 0; needed loss_scale_window: 1 step or more"));
+  EXPECT_THAT(refused([](OptimConfig& c) { c.hysteresis = 0; }), ::testing::HasSubstr("got hysteresis 0;"));
 }
 
 Parameter test_parameter(const std::string& name, Shape shape, uint64_t seed, bool decay,

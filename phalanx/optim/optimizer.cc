@@ -4,134 +4,213 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "phalanx/base/error.h"
 #include "phalanx/kernels/grad_norm/grad_norm.h"
+#include "phalanx/optim/segment_parts.h"
 
 namespace phalanx {
 namespace {
 
-constexpr int64_t kAlignment =
-    64;  // elements: a cache line of any dtype, and a multiple of every vector width
-
-int64_t aligned(int64_t n) {
-  return (n + kAlignment - 1) / kAlignment * kAlignment;
+Tensor part(const Tensor& flat, FlatRange range, int64_t first = 0) {
+  return flat.narrow(0, range.begin - first, range.size());
 }
 
-bool decays(const Parameter& parameter) {
-  return !parameter.segments.empty() && parameter.segments[0].decay;
-}
-
-Tensor slice_as(const Tensor& flat, int64_t offset, const Tensor& like) {
-  return flat.narrow(0, offset, like.numel()).view(like.sizes());
+// Where a range of a bucket's shard lies in the masters and moments.
+FlatRange in_state(const FlatBucket& bucket, FlatRange range) {
+  const int64_t shift = bucket.state_begin - bucket.shard.begin;
+  return {range.begin + shift, range.end + shift};
 }
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimConfig& config,
-                     at::ScalarType accumulator)
-    : config_(config) {
-  for (Parameter* p : parameters) {
-    if (p->trainable) parameters_.push_back(p);
+// Updated weights of one bucket on their way; all its parameters share one.
+class Optimizer::Gather : public PendingData {
+ public:
+  explicit Gather(comm::WorkPtr work) : work_(std::move(work)) {}
+  void wait() override {
+    const comm::WorkPtr work = std::exchange(work_, nullptr);
+    if (work) work->wait();
   }
-  std::stable_partition(parameters_.begin(), parameters_.end(), [](Parameter* p) { return decays(*p); });
-  int64_t total = 0;
-  for (Parameter* p : parameters_) {
-    if (!decays(*p) && decay_end_ == 0 && total > 0 && decays(*parameters_[0])) decay_end_ = total;
-    offsets_.push_back(total);
-    total += aligned(p->data.numel());
-  }
-  if (!parameters_.empty() && decays(*parameters_.back())) decay_end_ = total;
-  if (parameters_.empty()) return;
 
-  const at::ScalarType compute = parameters_[0]->data.scalar_type();
-  const auto options = parameters_[0]->data.options().dtype(accumulator);
-  master_ = at::zeros({total}, options);
-  grad_ = at::zeros({total}, options);
-  exp_avg_ = at::zeros({total}, options);
-  exp_avg_sq_ = at::zeros({total}, options);
-  if (compute != accumulator) compute_copy_ = at::zeros({total}, options.dtype(compute));
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    Parameter& p = *parameters_[i];
-    PHALANX_CHECK(p.data.scalar_type() == compute, "all trainable parameters share one compute dtype");
-    slice_as(master_, offsets_[i], p.data).copy_(p.data);
-    const Tensor home = slice_as(compute_copy_.defined() ? compute_copy_ : master_, offsets_[i], p.data);
-    home.copy_(p.data);
-    p.main_grad = slice_as(grad_, offsets_[i], p.data);
-    p.data = home;
-    p.has_grad = false;
+ private:
+  comm::WorkPtr work_;
+};
+
+Optimizer::Optimizer(std::vector<Parameter*> parameters, const OptimConfig& config,
+                     at::ScalarType accumulator, OptimParallel parallel)
+    : config_(config), parallel_(std::move(parallel)), layout_(make_flat_layout(parameters, parallel_)) {
+  if (!parameters.empty()) device_ = parameters[0]->data.device();
+  if (!layout_.slots.empty()) place_parameters(parameters, accumulator);
+  buckets_ = std::make_unique<GradBuckets>(layout_, grad_, parallel_);
+}
+
+Optimizer::~Optimizer() {
+  // Weights may still arrive in storage that the parameters keep. A dead peer was or will be reported elsewhere.
+  try {
+    wait_for_gathers();
+  } catch (const std::exception&) {
+    gathers_.clear();
   }
+}
+
+void Optimizer::place_parameters(const std::vector<Parameter*>& parameters, at::ScalarType accumulator) {
+  const at::ScalarType compute = layout_.slots[0].parameter->data.scalar_type();
+  const auto options = at::TensorOptions(accumulator).device(device_);
+  separate_masters_ = compute != accumulator;
+  weight_ = at::zeros({layout_.size}, options.dtype(compute));
+  grad_ = at::zeros({layout_.size}, options);
+  if (separate_masters_) master_ = at::zeros({layout_.state_size}, options);
+  exp_avg_ = at::zeros({layout_.state_size}, options);
+  exp_avg_sq_ = at::zeros({layout_.state_size}, options);
+  for (Parameter* p : parameters) {
+    PHALANX_CHECK(!p->trainable || (p->data.scalar_type() == compute && p->data.device() == device_),
+                  "all trainable parameters share one compute dtype and device");
+  }
+  for (const FlatSlot& slot : layout_.slots) {
+    const Tensor home = part(weight_, slot.range()).view(slot.parameter->data.sizes());
+    home.copy_(slot.parameter->full());
+    slot.parameter->data = home;
+  }
+  weights_changed();
+}
+
+Tensor Optimizer::masters_of(const FlatBucket& bucket, FlatRange range) const {
+  return separate_masters_ ? part(master_, in_state(bucket, range)) : part(weight_, range);
+}
+
+// Over the counted elements of all ranks: shards over data ranks, then segments over the model's ranks.
+double Optimizer::norm_of(const Tensor& flat, bool by_state) const {
+  Tensor sum;
+  for (const FlatBucket& bucket : layout_.buckets) {
+    for (const FlatRange& range : bucket.counted) {
+      const Tensor squares = kernels::sum_of_squares(part(flat, by_state ? in_state(bucket, range) : range));
+      sum = sum.defined() ? sum + squares : squares;
+    }
+  }
+  const bool over_data = parallel_.shards_state();
+  const bool over_model = parallel_.model != nullptr && parallel_.model->size() > 1;
+  sum = sum.defined() ? sum.view({1}) : at::zeros({1}, at::TensorOptions(at::kDouble).device(device_));
+  if (over_data) parallel_.data->all_reduce(sum);
+  if (over_model) parallel_.model->all_reduce(sum);
+  return std::sqrt(sum.item<double>());
 }
 
 Optimizer::StepResult Optimizer::step(double lr, double inverse_scale) {
   StepResult result;
-  if (parameters_.empty()) return result;
-  // A parameter that got no gradient this step must not keep the last one's.
-  for (Parameter* p : parameters_) {
-    if (!p->has_grad) p->main_grad.zero_();
-  }
-  result.grad_norm = std::sqrt(kernels::sum_of_squares(grad_).item<double>()) * inverse_scale;
+  wait_for_gathers();
+  buckets_->finish();
+  result.grad_norm = norm_of(grad_, /*by_state=*/false) * inverse_scale;
   if (!std::isfinite(result.grad_norm)) return result;
-
+  result.applied = true;
   ++updates_;
+  if (layout_.slots.empty()) return result;
+
   const double clip =
       config_.clip_grad > 0 ? std::min(1.0, config_.clip_grad / (result.grad_norm + 1e-6)) : 1.0;
   const double t = static_cast<double>(updates_);
   const Tensor scalars = at::tensor({lr, clip * inverse_scale, 1.0 - std::pow(config_.beta1, t),
                                      1.0 - std::pow(config_.beta2, t)},
                                     at::TensorOptions(at::kDouble))
-                             .to(master_.device());
-  update_range(0, decay_end_, config_.weight_decay, scalars);
-  update_range(decay_end_, master_.numel(), 0.0, scalars);
-  result.applied = true;
+                             .to(device_);
+  // The last bucket holds the first layers (flat_layout.h), whose weights the next forward needs first.
+  for (size_t b = layout_.buckets.size(); b-- > 0;) {
+    const FlatBucket& bucket = layout_.buckets[b];
+    update(bucket, overlap(bucket.shard, {bucket.all.begin, bucket.decay_end}), config_.weight_decay,
+           scalars);
+    update(bucket, overlap(bucket.shard, {bucket.decay_end, bucket.all.end}), 0.0, scalars);
+    start_gather(b);
+  }
   return result;
 }
 
-void Optimizer::update_range(int64_t begin, int64_t end, double weight_decay, const Tensor& scalars) {
-  if (begin == end) return;
-  const auto part = [&](const Tensor& flat) {
-    return flat.defined() ? flat.narrow(0, begin, end - begin) : flat;
-  };
-  kernels::adamw(part(master_), part(grad_), part(exp_avg_), part(exp_avg_sq_), scalars,
+void Optimizer::update(const FlatBucket& bucket, FlatRange range, double weight_decay,
+                       const Tensor& scalars) {
+  if (range.empty()) return;
+  const FlatRange state = in_state(bucket, range);
+  kernels::adamw(masters_of(bucket, range), part(grad_, range), part(exp_avg_, state),
+                 part(exp_avg_sq_, state), scalars,
                  {.beta1 = config_.beta1,
                   .beta2 = config_.beta2,
                   .epsilon = config_.epsilon,
                   .weight_decay = weight_decay},
-                 part(compute_copy_));
+                 separate_masters_ ? part(weight_, range) : Tensor());
+}
+
+void Optimizer::start_gather(size_t bucket) {
+  if (!parallel_.shards_state()) return;
+  const FlatBucket& b = layout_.buckets[bucket];
+  const auto gather = std::make_shared<Gather>(
+      parallel_.data->start_all_gather(part(weight_, b.all), part(weight_, b.shard)));
+  gathers_.push_back(gather);
+  for (const FlatSlot& slot : layout_.slots) {
+    if (slot.bucket == bucket) slot.parameter->pending = gather;
+  }
+}
+
+void Optimizer::wait_for_gathers() {
+  for (const auto& gather : std::exchange(gathers_, {})) gather->wait();
 }
 
 void Optimizer::finish_step() {
-  for (Parameter* p : parameters_) p->has_grad = false;
+  buckets_->cancel();
+  for (const FlatSlot& slot : layout_.slots) slot.parameter->has_grad = false;
 }
 
 int64_t Optimizer::bytes() const {
   int64_t bytes = 0;
-  for (const Tensor* flat : {&master_, &grad_, &exp_avg_, &exp_avg_sq_}) {
+  for (const Tensor* flat : {&grad_, &exp_avg_, &exp_avg_sq_}) {
     if (flat->defined()) bytes += static_cast<int64_t>(flat->nbytes());
   }
+  const Tensor& masters = separate_masters_ ? master_ : weight_;
+  if (masters.defined()) bytes += layout_.state_size * static_cast<int64_t>(masters.element_size());
   return bytes;
 }
 
 double Optimizer::weight_norm() const {
-  return master_.defined() ? std::sqrt(kernels::sum_of_squares(master_).item<double>()) : 0.0;
+  return separate_masters_ ? norm_of(master_, /*by_state=*/true) : norm_of(weight_, /*by_state=*/false);
 }
 
 std::vector<Optimizer::State> Optimizer::state() const {
   std::vector<State> states;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor& like = parameters_[i]->data;
-    states.push_back({parameters_[i], slice_as(master_, offsets_[i], like),
-                      slice_as(exp_avg_, offsets_[i], like), slice_as(exp_avg_sq_, offsets_[i], like)});
+  for (const FlatSlot& slot : layout_.slots) {
+    const FlatBucket& bucket = layout_.buckets[slot.bucket];
+    const FlatRange held = overlap(slot.range(), bucket.shard);
+    if (held.empty()) continue;
+    const Tensor master = masters_of(bucket, held);
+    const Tensor exp_avg = part(exp_avg_, in_state(bucket, held));
+    const Tensor exp_avg_sq = part(exp_avg_sq_, in_state(bucket, held));
+    const FlatRange inside{held.begin - slot.offset, held.end - slot.offset};
+    for (const SegmentPart& p : segment_parts(*slot.parameter, inside)) {
+      const bool first = is_first_replica(*p.segment, parallel_.world_rank());
+      states.push_back({.parameter = slot.parameter,
+                        .segment = p.segment,
+                        .box = p.global_box,
+                        .master = p.view(master, inside.begin),
+                        .exp_avg = p.view(exp_avg, inside.begin),
+                        .exp_avg_sq = p.view(exp_avg_sq, inside.begin),
+                        .writes = first && (parallel_.shards_state() || parallel_.data_rank() == 0)});
+    }
   }
   return states;
 }
 
 void Optimizer::masters_changed() {
-  if (compute_copy_.defined()) compute_copy_.copy_(master_);
+  if (!separate_masters_ || layout_.slots.empty()) return;
+  wait_for_gathers();
+  for (size_t b = layout_.buckets.size(); b-- > 0;) {
+    const FlatBucket& bucket = layout_.buckets[b];
+    part(weight_, bucket.shard).copy_(masters_of(bucket, bucket.shard));
+    start_gather(b);
+  }
 }
 
 void Optimizer::weights_changed() {
-  if (compute_copy_.defined()) master_.copy_(compute_copy_);
+  if (!separate_masters_ || layout_.slots.empty()) return;
+  wait_for_gathers();
+  for (const FlatBucket& bucket : layout_.buckets)
+    masters_of(bucket, bucket.shard).copy_(part(weight_, bucket.shard));
 }
 
 }  // namespace phalanx

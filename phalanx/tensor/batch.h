@@ -11,10 +11,14 @@
 //                    accumulators (fp32; fp64 under fp64). Undefined when no backward follows.
 //   slot      int64  cache slot of the row; only for `step`
 // Contract: `random` carries seed and step; a module fills in purpose and layer. dropout is on only when `training`.
+//   Under sequence parallelism the columns stay whole on every rank of a tensor group, and the residual stream has
+//   T / row_shards rows: the contiguous piece `row_shard`, which is what local() cuts out of a column. What works on the
+//   stream (norms, dropout, positions) reads local columns; attention, linears and the loss see all T rows.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include "phalanx/base/error.h"
 #include "phalanx/base/philox.h"
 
 namespace phalanx {
@@ -26,6 +30,8 @@ struct Batch {
   int64_t seq_length = 0;  // S, the logical length of a sample
   bool training = false;
   RandomKey random;
+  int64_t row_shards = 1;  // 1, or the ranks of the tensor group
+  int64_t row_shard = 0;
   Tensor token_id;
   Tensor tokens;
   Tensor labels;
@@ -35,6 +41,15 @@ struct Batch {
   Tensor slot;
 
   int64_t num_rows() const { return tokens.size(0); }
+  bool rows_are_sharded() const { return row_shards > 1; }
+  // The rows of `column` that this rank's piece of the residual stream has.
+  Tensor local(const Tensor& column) const {
+    if (!rows_are_sharded() || !column.defined()) return column;
+    PHALANX_CHECK(column.size(0) % row_shards == 0 && row_shard >= 0 && row_shard < row_shards,
+                  "the rows of a batch divide over the ranks that shard them");
+    const int64_t rows = column.size(0) / row_shards;
+    return column.narrow(0, row_shard * rows, rows);
+  }
   RandomKey random_key(RandomPurpose purpose, int32_t layer) const {
     return {random.seed, purpose, random.step, layer};
   }

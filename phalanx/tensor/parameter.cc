@@ -1,6 +1,14 @@
 #include "phalanx/tensor/parameter.h"
 
+#include <utility>
+
 namespace phalanx {
+
+void Parameter::wait_for_data() const {
+  // A wait that throws must not be tried again.
+  const std::shared_ptr<PendingData> arriving = std::exchange(pending, nullptr);
+  if (arriving) arriving->wait();
+}
 
 Tensor view_of(const Tensor& tensor, const Box& box) {
   Tensor view = tensor;

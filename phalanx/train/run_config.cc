@@ -4,8 +4,11 @@
 #include <array>
 
 #include "phalanx/base/error.h"
+#include "phalanx/base/log.h"
 #include "phalanx/data/blend_config.h"
+#include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/tokenizer/utf8.h"
+#include "phalanx/train/rank_layout.h"
 
 namespace phalanx {
 namespace {
@@ -24,29 +27,6 @@ class Violations {
  private:
   std::string text_;
 };
-
-void check_layout(const ParallelConfig& p, Violations& v) {
-  const auto one_rank = [&v](int64_t size, const char* key) {
-    v.require(size <= 1, std::string(key) + " is " + std::to_string(size) +
-                             ", but this version runs a world of one rank: leave it at 1");
-  };
-  one_rank(p.tensor, "parallel.tensor");
-  one_rank(p.pipeline, "parallel.pipeline");
-  one_rank(p.chunks, "parallel.chunks");
-  one_rank(p.context, "parallel.context");
-  one_rank(p.data, "parallel.data");
-  one_rank(p.world_size, "parallel.world_size");
-  v.require(p.zero_stage == 0, "parallel.zero_stage needs data-parallel ranks: leave it at 0");
-}
-
-// Values that do nothing yet may not look as if they did.
-void check_unused(const ParallelConfig& p, Violations& v) {
-  const ParallelConfig untouched;
-  v.require(p.schedule == untouched.schedule || p.schedule == "1f1b" || p.schedule == "interleaved",
-            "parallel.schedule is '" + p.schedule + "', known: 1f1b, interleaved (used with pipeline ranks)");
-  v.require(p.order == untouched.order, "parallel.order has no effect with one rank: leave it out");
-  v.require(!p.sequence_parallel, "parallel.sequence_parallel needs tensor ranks: leave it out");
-}
 
 constexpr int64_t kMostSamples = int64_t{1} << 50;
 constexpr int64_t kMostRows = int64_t{1} << 31;
@@ -171,8 +151,6 @@ ConfigTree make_config_tree(RunConfig& config) {
 
 void resolve_run(RunConfig& config) {
   Violations violations;
-  check_layout(config.parallel, violations);
-  check_unused(config.parallel, violations);
   check_sizes(config.train, config.model.seq_length, violations);
   check_train(config.train, violations);
   check_end_of_document(config, violations);
@@ -186,12 +164,18 @@ void resolve_run(RunConfig& config) {
       config.runtime.threads >= 0 && config.runtime.threads <= 1024,
       "runtime.threads is " + std::to_string(config.runtime.threads) + ": give 0 (all cores) to 1024");
   violations.throw_if_any();
-  if (config.train.global_batch_size == 0) config.train.global_batch_size = config.train.micro_batch_size;
+  const MeshPlan plan = plan_mesh(config.parallel);
+  for (const std::string& note : plan.notes) log_info(note);
+  config.parallel = plan.config;
+  if (config.train.global_batch_size == 0) {
+    config.train.global_batch_size = config.train.micro_batch_size * config.parallel.data;
+  }
   if (config.checkpoint.save.empty()) config.checkpoint.save = config.runtime.run_dir + "/checkpoints";
   if (config.log.tensorboard_dir.empty())
     config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
   finalize(config.model);
   validate(config.model);
+  if (config.parallel.world_size > 1) check_layout(config);
   validate(config.optim);
   resolve(config.optim);
 }

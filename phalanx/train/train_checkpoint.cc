@@ -98,15 +98,18 @@ void apply_retention(const RunConfig& config, int64_t newest) {
 
 }  // namespace
 
-void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer,
-                   const TrainState& state) {
-  Json metadata = {
+std::vector<TensorBox> training_boxes(const RunConfig& config, Model& model, const Optimizer& optimizer) {
+  std::vector<TensorBox> boxes = owned_weight_boxes(model.parameters(), optimizer.parallel());
+  if (config.checkpoint.save_optim) {
+    for (TensorBox& box : owned_optimizer_boxes(optimizer)) boxes.push_back(std::move(box));
+  }
+  return boxes;
+}
+
+void save_training(const RunConfig& config, const std::vector<TensorBox>& boxes, const TrainState& state) {
+  const Json metadata = {
       {"kind", "train"},          {"step", state.step},         {"consumed_samples", state.consumed_samples},
       {"updates", state.updates}, {"outliers", state.outliers}, {"config", config_to_json(config)}};
-  std::vector<TensorBox> boxes = weight_boxes(model);
-  if (config.checkpoint.save_optim) {
-    for (TensorBox& box : optimizer_boxes(optimizer)) boxes.push_back(std::move(box));
-  }
   make_directories(config.checkpoint.save);
   write_checkpoint(step_folder(config.checkpoint.save, state.step), boxes, metadata);
   apply_retention(config, state.step);

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "phalanx/checkpoint/checkpoint.h"
 #include "phalanx/model/model.h"
 #include "phalanx/optim/optimizer.h"
 #include "phalanx/train/run_config.h"
@@ -22,8 +23,11 @@ struct TrainState {
   Json outliers;
 };
 
-void save_training(const RunConfig& config, Model& model, const Optimizer& optimizer,
-                   const TrainState& state);
+// What this rank adds to a checkpoint.
+std::vector<TensorBox> training_boxes(const RunConfig& config, Model& model, const Optimizer& optimizer);
+
+// `boxes` of all ranks, assembled.
+void save_training(const RunConfig& config, const std::vector<TensorBox>& boxes, const TrainState& state);
 
 // Weights always; the optimizer and the state only `with_state`.
 TrainState load_training(const RunConfig& config, const std::string& folder, Model& model,

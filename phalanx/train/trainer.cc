@@ -15,7 +15,9 @@
 #include "phalanx/base/log.h"
 #include "phalanx/checkpoint/checkpoint.h"
 #include "phalanx/tensor/device.h"
+#include "phalanx/checkpoint/model_state.h"
 #include "phalanx/train/interrupt.h"
+#include "phalanx/train/rank_layout.h"
 #include "phalanx/train/train_checkpoint.h"
 
 namespace phalanx {
@@ -38,13 +40,30 @@ SampleSourceOptions source_options(const RunConfig& c, int64_t num_samples) {
           .num_samples = num_samples};
 }
 
-ModelOptions model_options(const RunConfig& c) {
+ModelOptions model_options(const RunConfig& c, const RankGroups& groups) {
   return {.device = checked_device(c.runtime.device == DeviceKind::kCuda),
           .dtype = scalar_type(c.train.dtype),
           .seed = static_cast<uint64_t>(c.train.seed),
           .recompute = {.mode = c.train.recompute,
                         .method = c.train.recompute_method,
-                        .num_layers = c.train.recompute_num_layers}};
+                        .num_layers = c.train.recompute_num_layers},
+          .part = make_model_part(c, groups.mesh(), groups.rank())};
+}
+
+// Routes are measured once and must be the same everywhere.
+kernels::Gemm agreed_gemm(const RunConfig& config, RankGroups& groups) {
+  if (groups.rank() != 0) groups.world().barrier();
+  kernels::Gemm gemm = choose_gemm(config);
+  if (groups.rank() == 0) groups.world().barrier();
+  return gemm;
+}
+
+OptimParallel optim_parallel(const RunConfig& config, RankGroups& groups) {
+  if (groups.is_alone()) return {};
+  return {.data = &groups.data(),
+          .model = &groups.model(),
+          .zero_stage = config.parallel.zero_stage,
+          .group_of = [&groups](const std::vector<int>& ranks) { return groups.replicas(ranks); }};
 }
 
 bool same_folder(const std::string& a, const std::string& b) {
@@ -60,15 +79,18 @@ std::string resume_hint(const RunConfig& config) {
   return "to go on: phalanx train " + config.runtime.run_dir;
 }
 
-Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
+Trainer::Trainer(RunConfig config, std::shared_ptr<const Tokenizer> tokenizer, TrainRank place)
     : config_(std::move(config)),
       tokenizer_(std::move(tokenizer)),
-      tensor_group_(comm::make_self_group("tp")),
+      alone_(place.groups == nullptr ? single_rank() : nullptr),
+      groups_(place.groups == nullptr ? alone_.get() : place.groups),
+      boxes_(place.boxes),
       schedule_(config_.optim, total_samples(config_), config_.train.global_batch_size),
       batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size,
-                  config_.train.micro_batch_size) {
+                  config_.train.micro_batch_size * groups_->mesh().size("dp")) {
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
-  at::set_num_threads(static_cast<int>(config_.runtime.threads > 0 ? config_.runtime.threads : cores));
+  const int64_t share = std::max<int64_t>(1, cores / groups_->mesh().world_size());
+  at::set_num_threads(static_cast<int>(config_.runtime.threads > 0 ? config_.runtime.threads : share));
   if (!config_.train.skip_train) train_ = open_source(SplitPart::kTrain, total_samples(config_));
   if (const int64_t needed = valid_samples(config_); needed > 0)
     valid_ = open_source(SplitPart::kValid, needed);
@@ -80,10 +102,11 @@ Trainer::Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer)
   rules_.reset_positions = config_.train.reset_position_ids;
   rules_.reset_attention = config_.train.reset_attention_mask;
   rules_.reset_at_sequences = config_.train.reset_at_sequences;
-  gemm_ = choose_gemm(config_);
-  model_ = std::make_unique<Model>(config_.model, model_options(config_), gemm_, *tensor_group_);
-  optimizer_ =
-      std::make_unique<Optimizer>(model_->parameters(), config_.optim, accumulator_of(model_->dtype()));
+  gemm_ = agreed_gemm(config_, *groups_);
+  model_ =
+      std::make_unique<Model>(config_.model, model_options(config_, *groups_), gemm_, groups_->tensor());
+  optimizer_ = std::make_unique<Optimizer>(model_->parameters(), config_.optim,
+                                           accumulator_of(model_->dtype()), optim_parallel(config_, *groups_));
 }
 
 Trainer::~Trainer() = default;
@@ -92,6 +115,8 @@ std::unique_ptr<SampleSource> Trainer::open_source(SplitPart part, int64_t num_s
   SampleSourceOptions options = source_options(config_, num_samples);
   options.tokenizer = tokenizer_.get();
   options.cache_folder = config_.runtime.run_dir + "/cache";
+  options.first_rank = is_first();
+  if (!groups_->is_alone()) options.barrier = [this] { groups_->world().barrier(); };
   auto source = make_sample_source(config_.data, part, options);
   if (source) return source;
   throw Error(
@@ -108,10 +133,33 @@ bool Trainer::done() const {
   return progress_.consumed_samples >= total_samples(config_);
 }
 
+// Micro-batch k of a step goes to data rank k mod dp, so that a step of any size keeps its numbers.
 std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first,
                                               int64_t count) const {
-  return build_micro_batches(source, first, count, config_.train.micro_batch_size, config_.model.seq_length,
-                             rules_);
+  const int64_t size = config_.train.micro_batch_size;
+  const int64_t stride = size * groups_->mesh().size("dp");
+  std::vector<HostBatch> mine;
+  for (int64_t begin = size * groups_->coordinate("dp"); begin < count; begin += stride) {
+    std::vector<HostBatch> one = build_micro_batches(source, first + begin, std::min(size, count - begin), size,
+                                                     config_.model.seq_length, rules_);
+    one[0].first_sample = begin;
+    mine.push_back(std::move(one[0]));
+  }
+  return mine;
+}
+
+StepLayout Trainer::step_layout() const {
+  if (groups_->is_alone()) return {};
+  return {.groups = groups_,
+          .schedule = schedule_name(config_.parallel),
+          .chunks = static_cast<int>(config_.parallel.chunks)};
+}
+
+bool Trainer::any_rank(bool mine) const {
+  if (groups_->is_alone()) return mine;
+  Tensor flag = at::full({1}, mine ? 1 : 0, at::TensorOptions(at::kLong));
+  groups_->world().all_reduce(flag, comm::ReduceOp::kMax);
+  return flag.item<int64_t>() != 0;
 }
 
 int64_t Trainer::samples_of_step(int64_t consumed) const {
@@ -173,7 +221,7 @@ void Trainer::one_step(StepMetrics& metrics) {
   const std::optional<std::vector<HostBatch>> batches = loader_->next();
   waited_seconds_ = loader_->waited_seconds() - waited;
   PHALANX_CHECK(batches.has_value(), "the loader ends where the run does");
-  const StepOutcome outcome = run_train_step(*model_, *optimizer_, *batches, context);
+  const StepOutcome outcome = run_train_step(*model_, *optimizer_, *batches, context, step_layout());
   if (context.update) check_finite(outcome);
   progress_.step = step;
   progress_.consumed_samples += samples;
@@ -185,12 +233,13 @@ void Trainer::one_step(StepMetrics& metrics) {
   metrics.stash_bytes = outcome.stash_bytes;
   metrics.consumed_samples = progress_.consumed_samples;
   if (!outcome.applied) metrics.skipped = true;
-  if (config_.log.memory && step == first_step_) log_memory(outcome);
+  if (config_.log.memory && step == first_step_ && is_first()) log_memory(outcome);
   if (config_.log.params_norm && step % config_.log.interval == 0) {
-    report_->note(fmt::format("step {}: norm of the weights {:.6f}", step, optimizer_->weight_norm()));
+    const double norm = optimizer_->weight_norm();
+    if (report_) report_->note(fmt::format("step {}: norm of the weights {:.6f}", step, norm));
   }
   const OutlierVerdict verdict = outliers_.observe(step, outcome.loss, outcome.grad_norm);
-  if (!verdict.ok()) report_->say(verdict.message);
+  if (!verdict.ok() && report_) report_->say(verdict.message);
 }
 
 void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
@@ -199,11 +248,11 @@ void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
   double bytes = 0;
   const int64_t count =
       std::min(config_.train.eval_iters * config_.train.global_batch_size, valid_->num_samples());
-  for (int64_t first = 0; first < count; first += config_.train.micro_batch_size) {
-    if (interrupt.signal() != 0) return;  // half an evaluation is no number
-    const auto batches =
-        micro_batches(*valid_, first, std::min(config_.train.micro_batch_size, count - first));
-    const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step});
+  const int64_t at_once = config_.train.micro_batch_size * groups_->mesh().size("dp");
+  for (int64_t first = 0; first < count; first += at_once) {
+    if (any_rank(interrupt.signal() != 0)) return;  // half an evaluation is no number
+    const auto batches = micro_batches(*valid_, first, std::min(at_once, count - first));
+    const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step}, step_layout());
     total.nll += sum.nll;
     total.counted += sum.counted;
     for (const HostBatch& host : batches) {
@@ -215,14 +264,31 @@ void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
     }
   }
   if (total.counted == 0) return;
+  if (groups_->data().size() > 1) {
+    Tensor all = at::full({1}, bytes, at::TensorOptions(at::kDouble));
+    groups_->data().all_reduce(all);
+    bytes = all.item<double>();
+  }
   metrics.valid_loss = total.nll / static_cast<double>(total.counted);
   if (bytes > 0) metrics.valid_bpb = total.nll / std::numbers::ln2 / bytes;
 }
 
 void Trainer::save() {
   if (saved_step_ == progress_.step) return;
-  TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(), outliers_.to_json()};
-  save_training(config_, *model_, *optimizer_, state);
+  const TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(), outliers_.to_json()};
+  std::vector<TensorBox> boxes = training_boxes(config_, *model_, *optimizer_);
+  if (groups_->is_alone()) {
+    save_training(config_, boxes, state);
+  } else {
+    (*boxes_)[static_cast<size_t>(groups_->rank())] = std::move(boxes);
+    groups_->world().barrier();
+    if (is_first()) {
+      std::vector<TensorBox> all;
+      for (std::vector<TensorBox>& of_rank : *boxes_) std::move(of_rank.begin(), of_rank.end(), std::back_inserter(all));
+      save_training(config_, assemble_boxes(all), state);
+    }
+    groups_->world().barrier();
+  }
   saved_step_ = progress_.step;
 }
 
@@ -234,7 +300,7 @@ void Trainer::load_folder(const std::string& folder, bool own_run) {
   optimizer_->set_updates(state.updates);
   outliers_.from_json(state.outliers, folder);
   if (own_run) saved_step_ = state.step;
-  log_info(fmt::format("resumed from {} at step {}", folder, state.step));
+  if (is_first()) log_info(fmt::format("resumed from {} at step {}", folder, state.step));
 }
 
 void Trainer::load() {
@@ -242,7 +308,8 @@ void Trainer::load() {
   const auto step = c.load_step ? c.load_step : newest_step(c.save);
   if (step && (path_exists(step_folder(c.save, *step)) || c.load.empty())) {
     load_folder(step_folder(c.save, *step), /*own_run=*/true);
-    if (!config_.train.skip_train) set_newer_aside(c.save, *step);
+    if (!groups_->is_alone()) groups_->world().barrier();  // all have read
+    if (!config_.train.skip_train && is_first()) set_newer_aside(c.save, *step);
     return;
   }
   if (c.load.empty()) return;
@@ -273,11 +340,12 @@ void Trainer::fill_from_record(TrainSummary& summary) const {
 
 TrainSummary Trainer::run(InterruptGuard& interrupt) {
   const double started = monotonic_seconds();
-  const double peak = measure_gemm_flops(gemm_, model_->dtype(), model_->device());
+  const double peak = is_first() ? measure_gemm_flops(gemm_, model_->dtype(), model_->device()) : 0;
   int64_t steps_left = 0;
   for (int64_t consumed = progress_.consumed_samples; consumed < total_samples(config_); ++steps_left)
     consumed += samples_of_step(consumed);
-  report_ =
+  if (is_first())
+    report_ =
       std::make_unique<RunReport>(config_,
                                   ReportOptions{.first_step = progress_.step + 1,
                                                 .last_step = progress_.step + steps_left,
@@ -297,11 +365,11 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
     metrics.data_stall = waited_seconds_ / metrics.seconds;
     const auto& t = config_.train;
     if (t.eval_interval && (progress_.step % *t.eval_interval == 0 || done())) evaluate(metrics, interrupt);
-    report_->step(metrics, progress_.consumed_samples - consumed);
+    if (report_) report_->step(metrics, progress_.consumed_samples - consumed);
     summary.last_loss = metrics.loss;
     if (metrics.valid_loss) summary.valid_loss = metrics.valid_loss;
     if (metrics.valid_bpb) summary.valid_bpb = metrics.valid_bpb;
-    leave = interrupt.signal() != 0 || leave_now(started);
+    leave = any_rank(interrupt.signal() != 0 || leave_now(started));
     const auto& every = config_.checkpoint.save_interval;
     if (leave || done() || (every && progress_.step % *every == 0)) save();
   }
@@ -311,11 +379,11 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
     summary.valid_loss = metrics.valid_loss;
     summary.valid_bpb = metrics.valid_bpb;
   }
-  report_->finish();
-  if (!config_.train.skip_train && progress_.step + 1 == first_step_) fill_from_record(summary);
+  if (report_) report_->finish();
+  if (!config_.train.skip_train && progress_.step + 1 == first_step_ && is_first()) fill_from_record(summary);
   summary.progress = progress_;
   summary.finished = done();
-  if (!summary.finished && !config_.train.skip_train) {
+  if (!summary.finished && !config_.train.skip_train && is_first()) {
     log_info(fmt::format("stopped after step {} and saved it; {}", progress_.step, resume_hint(config_)));
   }
   return summary;

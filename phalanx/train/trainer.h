@@ -1,10 +1,11 @@
 // File: phalanx/train/trainer.h
 //
-// Purpose: the loop: data -> step -> log -> save. Owns everything a run on one rank needs.
+// Purpose: the loop: data -> step -> log -> save, on one rank. Owns everything that rank needs.
 // Contract: run() resumes from the newest complete checkpoint of the run folder, trains to the end, evaluates and saves
 //   on the way, and leaves on SIGINT or SIGTERM after the current step with a checkpoint and a line that says how to
 //   resume. A resumed run continues the uninterrupted metrics bit for bit (time fields aside). The learning rate of a
 //   step is the schedule's at the samples consumed before it. Steps count from 1.
+//   Every rank of a run has a Trainer of its own and makes the same calls. Rank 0 writes: metrics, checkpoints, lines.
 // Errors: Error(kNumeric) for a loss or norm that is not finite (earlier checkpoints stay); Error(kIo) for the disk.
 #pragma once
 
@@ -12,7 +13,9 @@
 #include <optional>
 #include <string>
 
+#include "phalanx/checkpoint/checkpoint.h"
 #include "phalanx/data/prefetcher.h"
+#include "phalanx/engine/rank_groups.h"
 #include "phalanx/model/model.h"
 #include "phalanx/optim/lr_schedule.h"
 #include "phalanx/optim/optimizer.h"
@@ -40,10 +43,19 @@ struct TrainSummary {
   bool finished = false;  // false: left early (signal, exit_interval, duration)
 };
 
+// Where ranks that are threads lay what rank 0 writes into a checkpoint, by rank.
+using BoxExchange = std::vector<std::vector<TensorBox>>;
+
+// A rank's place in the run; the default is a run of one rank. Both outlive the trainer.
+struct TrainRank {
+  RankGroups* groups = nullptr;
+  BoxExchange* boxes = nullptr;
+};
+
 class Trainer {
  public:
   // `config` is resolved. `tokenizer` may be null (mock data): then no bits per byte.
-  Trainer(RunConfig config, std::unique_ptr<Tokenizer> tokenizer);
+  Trainer(RunConfig config, std::shared_ptr<const Tokenizer> tokenizer, TrainRank place = {});
   ~Trainer();
 
   // Takes the weights, and when the run has a checkpoint its state, from where the config says. Before run().
@@ -64,13 +76,20 @@ class Trainer {
   bool done() const;
   int64_t samples_of_step(int64_t consumed) const;
   void start_loader();
+  // This data rank's share of the samples first .. first + count - 1 of one step.
   std::vector<HostBatch> micro_batches(const SampleSource& source, int64_t first, int64_t count) const;
+  StepLayout step_layout() const;
+  bool is_first() const { return groups_->rank() == 0; }
+  // Whether any rank says so.
+  bool any_rank(bool mine) const;
 
   RunConfig config_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  std::unique_ptr<RankGroups> alone_;  // the groups of a run of one rank
+  RankGroups* groups_;
+  BoxExchange* boxes_;
   std::vector<int64_t> token_bytes_;  // bytes of each token's text, for bits per byte
   kernels::Gemm gemm_;
-  std::unique_ptr<comm::Group> tensor_group_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<SampleSource> train_;
@@ -83,7 +102,7 @@ class Trainer {
   int64_t saved_step_ = -1;
   int64_t first_step_ = 1;     // of this process
   double waited_seconds_ = 0;  // for the data of the last step
-  std::unique_ptr<RunReport> report_;
+  std::unique_ptr<RunReport> report_;  // of rank 0
   std::unique_ptr<Prefetcher<std::vector<HostBatch>>> loader_;  // last: its thread reads what stands above
 };
 

@@ -1,0 +1,281 @@
+#include "phalanx/comm/local_hub.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "phalanx/base/clock.h"
+#include "phalanx/comm/hub_errors.h"
+
+namespace phalanx::comm {
+namespace {
+
+// An operation that writes no more than this is run by the rank that comes last: waking a helper takes longer.
+constexpr int64_t kSmallBytes = int64_t{64} << 10;
+
+bool is_message(OpKind kind) {
+  return kind == OpKind::kSend || kind == OpKind::kRecv;
+}
+
+}  // namespace
+
+Pending& Pending::operator=(Pending&& other) noexcept {
+  std::swap(hub_, other.hub_);
+  std::swap(rank_, other.rank_);
+  std::swap(operation_, other.operation_);
+  return *this;
+}
+
+void Pending::wait() {
+  if (!operation_) return;
+  // Whatever comes of it: afterwards nobody touches this rank's buffers.
+  const std::shared_ptr<Operation> operation = std::move(operation_);
+  hub_->wait(rank_, *operation);
+}
+
+bool Pending::done() {
+  if (!operation_) return true;
+  const Stage stage = operation_->stage.get();
+  // Without progress threads, asking must be what moves it on.
+  if (stage == Stage::kReady && hub_->has_no_threads()) operation_->help();
+  return stage == Stage::kFailed || operation_->stage.get() == Stage::kDone;
+}
+
+void Pending::drop() {
+  if (operation_) hub_->drop(rank_, *operation_);
+}
+
+bool LocalHub::has_no_threads() const {
+  return world_.pool_.empty();
+}
+
+LocalHub::LocalHub(HubWorld& world, std::string name, std::vector<int> world_ranks)
+    : world_(world),
+      name_(std::move(name)),
+      ranks_(std::move(world_ranks)),
+      next_(ranks_.size(), 0),
+      ended_(ranks_.size(), 0),
+      lanes_(ranks_.size() * ranks_.size()) {}
+
+Pending LocalHub::start(int rank, Call call) {
+  Lock lock(mutex_);
+  auto part = static_cast<size_t>(rank);
+  const std::shared_ptr<Operation> operation = join(rank, call, &part);
+  if (!failure_.empty()) throw consequence(rank, call.what, operation->sequence);
+  if (const std::optional<ErrorParts> problem = admit(rank, part, call, *operation)) {
+    condemn(*operation, *problem);
+    lock.unlock();
+    world_.poison(Error(ErrorKind::kPeer, *problem).what());
+    throw Error(ErrorKind::kPeer, *problem);
+  }
+  const bool complete = operation->missing == 0;
+  if (complete) retire(*operation);
+  lock.unlock();
+  if (complete) {
+    operation->make_ready();
+    if (operation->written_bytes() <= kSmallBytes) {
+      operation->help();
+    } else if (!world_.pool_.empty()) {
+      world_.pool_.add(operation);
+    }
+  }
+  return Pending(*this, rank, operation);
+}
+
+std::optional<ErrorParts> LocalHub::admit(int rank, size_t part, Call& call, Operation& operation) {
+  const bool first = operation.missing == static_cast<int>(operation.parts.size());
+  if (!first && !agree(operation.what, call.what))
+    return contradiction(group_name(), operation, rank, call.what);
+  operation.here[part] = 1;
+  operation.parts[part] = std::move(call.part);
+  --operation.missing;
+  record(rank, call, operation);
+  if (operation.missing == 0) return uneven_rows(group_name(), operation);
+  if (never_comes(operation)) return ended(group_name(), operation, last_words(operation, true));
+  return std::nullopt;
+}
+
+std::shared_ptr<Operation> LocalHub::join(int rank, const Call& call, size_t* part) {
+  return is_message(call.what.kind) ? join_message(rank, call, part) : join_collective(rank, call);
+}
+
+std::shared_ptr<Operation> LocalHub::join_collective(int rank, const Call& call) {
+  const int64_t sequence = next_[static_cast<size_t>(rank)]++;
+  const auto place = static_cast<size_t>(sequence - first_collective_);
+  if (place == collectives_.size()) collectives_.push_back(make(rank, call, sequence, ranks_.size()));
+  return collectives_[place];
+}
+
+std::shared_ptr<Operation> LocalHub::join_message(int rank, const Call& call, size_t* part) {
+  const bool sends = call.what.kind == OpKind::kSend;
+  const int from = sends ? rank : call.what.peer, to = sends ? call.what.peer : rank;
+  Lane& lane = lanes_[static_cast<size_t>(from * size() + to)];
+  const int64_t sequence = sends ? lane.sent++ : lane.received++;
+  *part = sends ? 0 : 1;
+  if (lane.waiting.empty() || lane.waiting.front()->here[*part]) {
+    lane.waiting.push_back(make(rank, call, sequence, 2));
+    return lane.waiting.back();
+  }
+  return lane.waiting.front();
+}
+
+std::shared_ptr<Operation> LocalHub::make(int rank, const Call& call, int64_t sequence, size_t parts) const {
+  auto operation = std::make_shared<Operation>();
+  operation->what = call.what;
+  operation->first = rank;
+  operation->sequence = sequence;
+  operation->count = call.count;
+  operation->parts.resize(parts);
+  operation->here.resize(parts);
+  operation->missing = static_cast<int>(parts);
+  return operation;
+}
+
+void LocalHub::retire(const Operation& operation) {
+  if (!is_message(operation.what.kind)) {
+    // Every rank comes in order, so what is complete is the oldest.
+    collectives_.pop_front();
+    ++first_collective_;
+    return;
+  }
+  const bool sends = operation.what.kind == OpKind::kSend;
+  const int from = sends ? operation.first : operation.what.peer;
+  const int to = sends ? operation.what.peer : operation.first;
+  lanes_[static_cast<size_t>(from * size() + to)].waiting.pop_front();
+}
+
+void LocalHub::record(int rank, const Call& call, Operation& operation) {
+  const int world_rank = ranks_[static_cast<size_t>(rank)];
+  world_.trace(world_rank, *this, call.what.kind, operation.sequence, false);
+  if (world_.recorders_.empty()) return;
+  FlightRecorder& recorder = *world_.recorders_[static_cast<size_t>(world_rank)];
+  const int peer = call.what.peer < 0 ? -1 : ranks_[static_cast<size_t>(call.what.peer)];
+  const int64_t bytes = call.count * dtype_bytes(call.what.dtype);
+  operation.records.push_back(
+      {&recorder, recorder.issue(name_, call.what.kind, peer, operation.sequence, bytes)});
+}
+
+void LocalHub::wait(int rank, Operation& operation) {
+  if (operation.stage.get() == Stage::kDone) return;
+  const int world_rank = ranks_[static_cast<size_t>(rank)];
+  const double deadline = monotonic_seconds() + world_.options_.deadline;
+  world_.trace(world_rank, *this, seen_by(operation, rank).kind, operation.sequence, true);
+  while (true) {
+    const Stage stage = operation.stage.get();
+    if (stage == Stage::kDone) break;
+    if (stage == Stage::kFailed) {
+      if (operation.is_cause) throw Error(ErrorKind::kPeer, operation.failure);
+      const Lock lock(mutex_);
+      throw consequence(rank, seen_by(operation, rank), operation.sequence);
+    }
+    if (stage == Stage::kReady && operation.help()) continue;
+    // What is ready ends without the other ranks, so it has no deadline.
+    const double until = stage == Stage::kReady ? std::numeric_limits<double>::max() : deadline;
+    if (!operation.stage.wait_past(stage, world_.patience_, until)) expire(rank, operation);
+  }
+  world_.trace(world_rank, *this, seen_by(operation, rank).kind, operation.sequence, false);
+}
+
+void LocalHub::expire(int rank, Operation& operation) {
+  Lock lock(mutex_);
+  // It may have become complete, or have failed, since the caller looked.
+  if (operation.missing == 0 || operation.stage.get() != Stage::kGathering) return;
+  condemn(operation,
+          late(group_name(), operation, rank, world_.options_.deadline, last_words(operation, false)));
+  const std::string cause = failure_;
+  lock.unlock();
+  world_.poison(cause);
+}
+
+void LocalHub::drop(int rank, Operation& operation) {
+  {
+    const Lock lock(mutex_);
+    if (operation.missing > 0) {
+      fail_all(dropped(group_name(), operation, rank));
+      return;
+    }
+  }
+  while (operation.stage.get() != Stage::kDone && operation.stage.get() != Stage::kFailed) {
+    const Stage stage = operation.stage.get();
+    if (stage == Stage::kReady && operation.help()) continue;
+    operation.stage.wait_past(stage, world_.patience_, std::numeric_limits<double>::max());
+  }
+}
+
+void LocalHub::fail(const std::string& cause) {
+  const Lock lock(mutex_);
+  fail_all(cause);
+}
+
+void LocalHub::enter() {
+  const Lock lock(mutex_);
+  std::ranges::fill(ended_, 0);
+  any_ended_ = false;
+}
+
+void LocalHub::leave(int rank) {
+  std::string cause;
+  {
+    const Lock lock(mutex_);
+    mark_ended(rank);
+    if (!failure_.empty()) return;
+    std::vector<Operation*> gathering;
+    for (const auto& operation : collectives_) gathering.push_back(operation.get());
+    for (const Lane& lane : lanes_)
+      for (const auto& operation : lane.waiting) gathering.push_back(operation.get());
+    const auto hopeless = std::ranges::find_if(gathering, [this](Operation* o) { return never_comes(*o); });
+    if (hopeless == gathering.end()) return;
+    condemn(**hopeless, ended(group_name(), **hopeless, last_words(**hopeless, true)));
+    cause = failure_;
+  }
+  world_.poison(cause);
+}
+
+void LocalHub::mark_ended(int rank) {
+  ended_[static_cast<size_t>(rank)] = 1;
+  any_ended_ = true;
+}
+
+bool LocalHub::never_comes(const Operation& operation) const {
+  if (!any_ended_) return false;
+  return std::ranges::any_of(absent(operation),
+                             [this](int r) { return ended_[static_cast<size_t>(r)] != 0; });
+}
+
+void LocalHub::condemn(Operation& operation, ErrorParts parts) {
+  operation.failure = std::move(parts);
+  operation.is_cause = true;
+  fail_all(Error(ErrorKind::kPeer, operation.failure).what());
+  operation.stage.set(Stage::kFailed);
+}
+
+void LocalHub::fail_all(const std::string& cause) {
+  if (!failure_.empty()) return;
+  failure_ = cause;
+  for (const auto& operation : collectives_) operation->stage.set(Stage::kFailed);
+  for (const Lane& lane : lanes_)
+    for (const auto& operation : lane.waiting) operation->stage.set(Stage::kFailed);
+}
+
+PeerFailed LocalHub::consequence(int rank, const Description& what, int64_t sequence) const {
+  return PeerFailed(quote(group_name(), rank, what, sequence, failure_));
+}
+
+std::vector<int> LocalHub::absent(const Operation& operation) const {
+  if (operation.missing == 0) return {};
+  if (is_message(operation.what.kind)) return {operation.what.peer};
+  std::vector<int> ranks;
+  for (int r = 0; r < size(); ++r)
+    if (!operation.here[static_cast<size_t>(r)]) ranks.push_back(r);
+  return ranks;
+}
+
+std::string LocalHub::last_words(const Operation& operation, bool only_ended) const {
+  std::string words;
+  for (const int rank : absent(operation)) {
+    if (only_ended && !has_ended(rank)) continue;
+    words += (words.empty() ? "" : ", ") + world_.last_words(ranks_[static_cast<size_t>(rank)]);
+  }
+  return words;
+}
+
+}  // namespace phalanx::comm

@@ -1,0 +1,88 @@
+#include "phalanx/train/rank_layout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "phalanx/base/error.h"
+#include "phalanx/pipeline/schedule_json.h"
+#include "phalanx/plan/plan_layout.h"
+
+namespace phalanx {
+namespace {
+
+PlanLayout plan_layout(const RunConfig& config) {
+  const ParallelConfig& p = config.parallel;
+  PlanLayout layout;
+  layout.tp = p.tensor;
+  layout.sequence_parallel = p.sequence_parallel;
+  layout.pp = p.pipeline;
+  layout.chunks = p.chunks;
+  layout.cp = p.context;
+  layout.dp = std::max<int64_t>(p.data, 1);
+  layout.schedule = schedule_name(p);
+  layout.micro_batch = config.train.micro_batch_size;
+  layout.global_batch = std::max<int64_t>(config.train.global_batch_size, 1);
+  layout.zero = p.zero_stage;
+  layout.order = p.order;
+  return layout;
+}
+
+// The tensor group that holds the other copy: of the last stage for the first one's, and the other way round.
+std::vector<int> tied_ranks(const RunConfig& config, const Mesh& mesh, int rank, const Placement& placement) {
+  const std::vector<Holder> by_stage = holders(placement);
+  const int first = by_stage.front().rank;
+  const int last = by_stage.back().rank;
+  const int mine = mesh.coordinate(rank, "pp");
+  if (!config.model.tied_embeddings || first == last || (mine != first && mine != last)) return {};
+  return mesh.group(mesh.rank_at(rank, "pp", mine == first ? last : first), {"tp"});
+}
+
+}  // namespace
+
+std::string schedule_name(const ParallelConfig& config) {
+  return config.schedule == "1f1b" && config.chunks > 1 ? "interleaved" : config.schedule;
+}
+
+Placement schedule_placement(const ParallelConfig& config) {
+  const std::string name = schedule_name(config);
+  if (name.ends_with(".json")) return read_schedule_file(name).placement;
+  return layout_placement({.pp = config.pipeline, .chunks = config.chunks, .schedule = name});
+}
+
+void check_layout(const RunConfig& config) {
+  const PlanModel model = plan_model(config.model, "model");
+  std::vector<std::string> violations = layout_violations(model, plan_layout(config));
+  if (config.parallel.context > 1) violations.emplace_back("context = " + std::to_string(config.parallel.context) +
+                                                           " is not supported yet: leave it at 1");
+  if (config.parallel.zero_stage > 1) {
+    violations.emplace_back(fmt::format("zero_stage = {} is not supported yet: 0 or 1", config.parallel.zero_stage));
+  }
+  if (violations.empty()) return;
+  std::string text;
+  for (const std::string& violation : violations) text += (text.empty() ? "" : "; ") + violation;
+  throw Error(ErrorKind::kBadInput, {.where = "parallel",
+                                     .got = text,
+                                     .fix = "phalanx plan --search lists layouts that divide; | in model.pattern splits "
+                                            "layers unevenly"});
+}
+
+ModelPart make_model_part(const RunConfig& config, const Mesh& mesh, int rank) {
+  ModelPart part;
+  const Placement placement = schedule_placement(config.parallel);
+  part.place = {.tp = {.rank = mesh.coordinate(rank, "tp"), .size = mesh.size("tp")},
+                .sequence_parallel = config.parallel.sequence_parallel && mesh.size("tp") > 1,
+                .tp_ranks = mesh.group(rank, {"tp"}),
+                .tied_ranks = tied_ranks(config, mesh, rank, placement)};
+  const std::vector<StageSlice> slices = stage_slices(plan_model(config.model, "model"), plan_layout(config));
+  for (const int stage : placement[static_cast<size_t>(mesh.coordinate(rank, "pp"))]) {
+    const auto s = static_cast<size_t>(stage);
+    part.chunks.push_back({.begin = slices[s].begin,
+                           .end = slices[s].end,
+                           .embedding = s == 0,
+                           .head = s + 1 == slices.size()});
+  }
+  return part;
+}
+
+}  // namespace phalanx
