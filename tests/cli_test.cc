@@ -67,7 +67,6 @@ const std::vector<Mistake>& mistakes() {
        "train --preset tiny --mock-data --train.train_iters=1 --run-dir .stdout/x",
        4,
        {".stdout/x"}},
-      {"fp16", "train --preset tiny --mock-data --train.train_iters=1 --dtype fp16", 3, {"bf16"}},
   };
   return list;
 }

@@ -9,8 +9,7 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/json.h"
 #include "phalanx/base/log.h"
-#include "phalanx/infer/generate.h"
-#include "phalanx/infer/load_model.h"
+#include "phalanx/infer/text_model.h"
 #include "phalanx/tokenizer/stream_decoder.h"
 
 namespace phalanx::apps {
@@ -19,8 +18,10 @@ namespace {
 constexpr const char* kHelp =
     "usage: phalanx generate --model DIR (--prompt TEXT | --prompt-tokens 1,2,3) [--max-tokens N] [--temperature T]\n"
     "                        [--top-k K] [--top-p P] [--seed S] [--dtype D] [--device D] [--threads N] [--json]\n"
+    "                        [--tensor N] [--pipeline N]\n"
     "Writes the prompt and what the model makes of it, as it is made. --temperature 0 takes the likeliest token.\n"
     "DIR is a run folder, a checkpoint or a Hugging Face folder.\n"
+    "--tensor and --pipeline share the model out to that many ranks, which are threads; the text stays the same.\n"
     "example: phalanx generate --model runs/demo --prompt \"The license\" --temperature 0.8 --top-k 40 --seed 1\n";
 
 std::vector<int64_t> parse_ids(const std::string& text) {
@@ -83,8 +84,9 @@ int run_generate(const Arguments& args) {
   const bool by_ids = flags.parsed.has("--prompt-tokens");
   check_usage(options, by_ids && flags.parsed.has("--prompt"));
   const std::string text = by_ids ? "" : flags.required("--prompt");
-  const auto loaded = load_model(flags.model, flags.load);
-  const Tokenizer* tokenizer = by_ids ? loaded->tokenizer.get() : &require_tokenizer(*loaded, flags.model);
+  const ModelFolder folder = open_model(flags.model);
+  const std::unique_ptr<TextModel> model = load_text_model(folder, flags.load);
+  const Tokenizer* tokenizer = by_ids ? folder.tokenizer.get() : &require_tokenizer(folder);
 
   std::vector<int64_t> prompt;
   if (by_ids) {
@@ -93,8 +95,8 @@ int run_generate(const Arguments& args) {
     const auto ids = tokenizer->encode(text);
     prompt.assign(ids.begin(), ids.end());
   }
-  check_tokens(loaded->model->config(), prompt, by_ids ? "--prompt-tokens" : "--prompt");
-  options.end_tokens = loaded->end_tokens;
+  check_tokens(folder.config, prompt, by_ids ? "--prompt-tokens" : "--prompt");
+  options.end_tokens = folder.end_tokens;
   if (tokenizer != nullptr) options.vocab_limit = tokenizer->vocab_size();
   const bool as_json = flags.parsed.has("--json");
   const bool as_text = tokenizer != nullptr && !as_json;
@@ -102,7 +104,7 @@ int run_generate(const Arguments& args) {
   std::optional<StreamDecoder> decoder;
   if (as_text) decoder.emplace(*tokenizer);
   const double before = monotonic_seconds();
-  const std::vector<int64_t> made = generate(*loaded->model, prompt, options, [&](int64_t token) {
+  const std::vector<int64_t> made = model->generate(prompt, options, [&](int64_t token) {
     if (as_text && !options.ends(token)) print_text(decoder->push(static_cast<int32_t>(token)));
     return true;
   });

@@ -63,12 +63,18 @@ ModelFlags parse_model_flags(const std::string& verb, const Arguments& args,
                               {"--dtype", ""},
                               {"--device", ""},
                               {"--threads", ""},
+                              {"--tensor", "parallel.tensor"},
+                              {"--pipeline", "parallel.pipeline"},
+                              {"--tensor-model-parallel-size", "parallel.tensor"},
+                              {"--pipeline-model-parallel-size", "parallel.pipeline"},
                               {"--help", "", FlagKind::kSwitch}},
                   .megatron = false};
   for (const OwnFlag& flag : own) rules.aliases.push_back({flag.name, "", flag.kind});
   ModelFlags result;
   result.verb = verb;
-  result.parsed = parse_flags(args, ConfigTree(), rules);
+  ConfigTree tree;
+  tree.add_section("parallel", result.load);
+  result.parsed = parse_flags(args, tree, rules);
   result.help = result.parsed.has("--help");
   if (result.help) return result;
   if (!result.parsed.positionals.empty()) {
@@ -78,10 +84,13 @@ ModelFlags parse_model_flags(const std::string& verb, const Arguments& args,
                                     .fix = "phalanx " + verb + " --help shows an example"});
   }
   result.model = result.required("--model");
+  apply_flags(tree, result.parsed, /*has_config_file=*/true);
   if (result.parsed.has("--dtype")) result.load.dtype = parse_dtype(result.parsed.option("--dtype"));
   if (result.parsed.has("--device")) result.load.device = parse_device(result.parsed.option("--device"));
   const auto cores = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
-  at::set_num_threads(static_cast<int>(std::clamp<int64_t>(result.integer("--threads", cores), 1, 1024)));
+  const int64_t threads = std::clamp<int64_t>(result.integer("--threads", cores), 1, 1024);
+  if (result.parsed.has("--threads")) result.load.threads = threads;
+  at::set_num_threads(static_cast<int>(threads));
   return result;
 }
 

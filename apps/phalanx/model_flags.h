@@ -1,7 +1,9 @@
 // File: apps/phalanx/model_flags.h
 //
-// Purpose: the flags shared by the verbs that use a trained model: --model, --dtype, --device, --threads, --help.
-// Contract: unknown flags and missing values are Error(kUsage). Sets LibTorch's thread count.
+// Purpose: the flags shared by the verbs that use a trained model: --model, --dtype, --device, --threads, --tensor,
+//   --pipeline, --help. The two numbers of ranks are also --parallel.tensor and --parallel.pipeline, and as Megatron says.
+// Contract: unknown flags and missing values are Error(kUsage). Sets LibTorch's thread count; of several ranks, --threads
+//   is each one's.
 #pragma once
 
 #include <string>
@@ -9,7 +11,7 @@
 
 #include "apps/phalanx/verbs.h"
 #include "phalanx/config/flags.h"
-#include "phalanx/infer/load_model.h"
+#include "phalanx/infer/text_model.h"
 
 namespace phalanx::apps {
 

@@ -8,16 +8,17 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/base/json.h"
-#include "phalanx/infer/generate.h"
-#include "phalanx/infer/load_model.h"
+#include "phalanx/infer/text_model.h"
 
 namespace phalanx::apps {
 namespace {
 
 constexpr const char* kHelp =
     "usage: phalanx score --model DIR --input IN.jsonl --output OUT.jsonl [--dtype D] [--device D] [--threads N]\n"
+    "                     [--tensor N] [--pipeline N]\n"
     "A line {\"tokens\": [..]} or {\"text\": \"..\"} gives {\"logprobs\": [..]}: the natural log probability of token i + 1\n"
     "given tokens 0 .. i. DIR is a run folder, a checkpoint or a Hugging Face folder. '-' is stdin or stdout.\n"
+    "--tensor and --pipeline share the model out to that many ranks, which are threads; the numbers stay the same.\n"
     "example: phalanx score --model runs/demo --input in.jsonl --output -\n";
 
 // Only whole numbers: the JSON library would cut 1.7 to 1 and wrap what is beyond 64 bits.
@@ -39,11 +40,10 @@ std::vector<int64_t> ids_of(const Json& tokens, const std::string& where) {
   return ids;
 }
 
-std::vector<int64_t> tokens_of(const Json& line, const LoadedModel& loaded, const std::string& folder,
-                               const std::string& where) {
+std::vector<int64_t> tokens_of(const Json& line, const ModelFolder& folder, const std::string& where) {
   if (line.is_object() && line.contains("tokens")) return ids_of(line["tokens"], where);
   if (line.is_object() && line.contains("text")) {
-    const auto ids = require_tokenizer(loaded, folder).encode(json_get<std::string>(line, "text", where));
+    const auto ids = require_tokenizer(folder).encode(json_get<std::string>(line, "text", where));
     return {ids.begin(), ids.end()};
   }
   throw Error(ErrorKind::kBadInput, {.where = where,
@@ -60,6 +60,22 @@ std::string read_input(const std::string& path) {
   return text;
 }
 
+std::vector<ScoreText> texts_of(const std::string& input, const std::string& path,
+                                const ModelFolder& folder) {
+  std::vector<ScoreText> texts;
+  size_t begin = 0;
+  for (int number = 1; begin < input.size(); ++number) {
+    size_t end = input.find('\n', begin);
+    if (end == std::string::npos) end = input.size();
+    const std::string line = input.substr(begin, end - begin);
+    begin = end + 1;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string where = path + ":" + std::to_string(number);
+    texts.push_back({.tokens = tokens_of(parse_json(line, where), folder, where), .where = where});
+  }
+  return texts;
+}
+
 }  // namespace
 
 int run_score(const Arguments& args) {
@@ -72,24 +88,17 @@ int run_score(const Arguments& args) {
   const std::string input_path = flags.required("--input");
   const std::string output_path = flags.required("--output");
   const std::string input = read_input(input_path);
-  const auto loaded = load_model(flags.model, flags.load);
+  const ModelFolder folder = open_model(flags.model);
+  const std::unique_ptr<TextModel> model = load_text_model(folder, flags.load);
+  const std::vector<ScoreText> texts = texts_of(input, input_path, folder);
   std::string output;
-  size_t begin = 0;
-  int64_t longest = 0;
-  for (int number = 1; begin < input.size(); ++number) {
-    size_t end = input.find('\n', begin);
-    if (end == std::string::npos) end = input.size();
-    const std::string line = input.substr(begin, end - begin);
-    begin = end + 1;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const std::string where = input_path + ":" + std::to_string(number);
-    const std::vector<int64_t> tokens = tokens_of(parse_json(line, where), *loaded, flags.model, where);
-    longest = std::max(longest, static_cast<int64_t>(tokens.size()));
-    const Json result = {{"logprobs", score(*loaded->model, tokens, where)}};
-    output += result.dump() + "\n";
+  for (const std::vector<double>& logprobs : model->score(texts)) {
+    output += Json({{"logprobs", logprobs}}).dump() + "\n";
   }
-  const ModelConfig& config = loaded->model->config();
-  if (beyond_rotary_positions(config, longest)) warn_beyond_rotary_positions(config);
+  const auto is_beyond = [&](const ScoreText& text) {
+    return beyond_rotary_positions(folder.config, static_cast<int64_t>(text.tokens.size()));
+  };
+  if (std::ranges::any_of(texts, is_beyond)) warn_beyond_rotary_positions(folder.config);
   if (output_path == "-") {
     print_text(output);
   } else {

@@ -196,6 +196,12 @@ int64_t count_pairs(const Pattern& pattern) {
   return pairs;
 }
 
+size_t unit_end(const Pattern& pattern, size_t begin, size_t end) {
+  const bool pair = begin + 1 < end && pattern.layers[begin] == LayerKind::kAttention &&
+                    pattern.layers[begin + 1] == LayerKind::kMlp;
+  return begin + (pair ? 2 : 1);
+}
+
 bool is_transformer(const Pattern& pattern) {
   return static_cast<size_t>(count_pairs(pattern)) * 2 == pattern.layers.size();
 }

@@ -51,6 +51,10 @@ std::string to_string(const Pattern& pattern);
 // `*` directly followed by `-`: what users of transformers call a layer.
 int64_t count_pairs(const Pattern& pattern);
 
+// A transformer layer in [begin, end): a `*-` pair, or one residual layer where there is none. Index behind the one that
+// starts at `begin`; what recomputation counts.
+size_t unit_end(const Pattern& pattern, size_t begin, size_t end);
+
 // Nothing but `*-` pairs.
 bool is_transformer(const Pattern& pattern);
 

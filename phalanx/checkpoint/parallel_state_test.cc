@@ -130,6 +130,26 @@ TEST(ParallelState, WeightsAloneFillTheMastersOfEveryShard) {
   run_toy(run);
 }
 
+// Masters that come from elsewhere than the weights: all ranks compute with what they round to, other ranks' shares too.
+TEST(ParallelState, MastersAloneFillTheWeightsOfEveryRank) {
+  const TemporaryDirectory directory;
+  const std::string folder = directory.path() + "/step_1";
+  train_and_save(run_of({}, at::kBFloat16), 1, folder);
+  for (const Cut& to : cuts()) {
+    ToyRun run = run_of(to, at::kBFloat16);
+    run.steps = 0;
+    run.before = [&](int, Optimizer& optimizer, ToyRank& toy) {
+      CheckpointReader reader(folder);
+      load_optimizer(reader, optimizer);
+      for (const TensorBox& box : weight_boxes(toy.parameters())) {
+        const Tensor weight = reader.read_whole(box.name, box.global_shape);
+        EXPECT_TRUE(testing::same_bits(box.view, view_of(weight, box.box))) << box.name;
+      }
+    };
+    run_toy(run);
+  }
+}
+
 TEST(ParallelStateDeathTest, GapsAndOverlapsAreBugs) {
   const Tensor half = at::ones({2, 3});
   const TensorBox top{"w", {4, 3}, {{0, 0}, {2, 3}}, half}, bottom{"w", {4, 3}, {{2, 0}, {4, 3}}, half * 2};

@@ -52,11 +52,17 @@ LocalHub& HubWorld::hub(const std::string& name, const std::vector<int>& world_r
   return *hub;
 }
 
-void HubWorld::poison(const std::string& cause) {
+std::optional<ErrorParts> HubWorld::failed_meeting() {
+  const std::lock_guard lock(mutex_);
+  return failed_meeting_;
+}
+
+void HubWorld::poison(const std::string& cause, const std::optional<ErrorParts>& meeting) {
   std::string first;
   {
     const std::lock_guard lock(mutex_);
     if (failure_.empty()) failure_ = cause;
+    if (!failed_meeting_) failed_meeting_ = meeting;
     first = failure_;
   }
   // A hub that is made from here on is born with the failure.
@@ -92,11 +98,12 @@ std::vector<LocalHub*> HubWorld::hubs() {
   return all;
 }
 
-void HubWorld::trace(int world_rank, const LocalHub& hub, OpKind kind, int64_t sequence, bool waits) {
+void HubWorld::trace(int world_rank, const LocalHub& hub, const Description& what, int64_t sequence,
+                     bool waits) {
   Trace& trace = traces_[static_cast<size_t>(world_rank)];
   const std::lock_guard lock(trace.mutex);
   trace.hub = &hub;
-  trace.kind = kind;
+  trace.what = what;
   trace.sequence = sequence;
   trace.since = monotonic_seconds();
   trace.waits = waits;
@@ -108,8 +115,8 @@ std::string HubWorld::last_words(int world_rank) {
   const std::string ended = trace.ended ? "has ended and " : "";
   if (trace.hub == nullptr) return fmt::format("rank {} (it {}has called nothing)", world_rank, ended);
   const double ago = monotonic_seconds() - trace.since;
-  const std::string what =
-      fmt::format("{} #{} of group '{}'", op_name(trace.kind), trace.sequence, trace.hub->name());
+  const std::string what = fmt::format("{} #{} of group '{}'", describe(trace.what, trace.hub->world_ranks()),
+                                       trace.sequence, trace.hub->name());
   if (trace.waits) return fmt::format("rank {} (it waits in {}, for {:.3g} s)", world_rank, what, ago);
   return fmt::format("rank {} (it {}was last in {}, {:.3g} s ago)", world_rank, ended, what, ago);
 }

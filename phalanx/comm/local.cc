@@ -216,8 +216,11 @@ class FirstError {
     }
     return text;
   }
-  void rethrow() const {
-    if (error_) std::rethrow_exception(error_);
+  void rethrow(HubWorld& world) const {
+    if (!error_) return;
+    const std::optional<ErrorParts> meeting = world.failed_meeting();
+    if (is_consequence_ && meeting) throw Error(ErrorKind::kPeer, *meeting);
+    std::rethrow_exception(error_);
   }
 
  private:
@@ -265,7 +268,7 @@ void run_ranks(LocalWorld& world, const std::function<void(int rank)>& body) {
       });
     }
   }
-  first.rethrow();
+  first.rethrow(*world.hubs_);
 }
 
 }  // namespace phalanx::comm

@@ -64,7 +64,7 @@ Pending LocalHub::start(int rank, Call call) {
   if (const std::optional<ErrorParts> problem = admit(rank, part, call, *operation)) {
     condemn(*operation, *problem);
     lock.unlock();
-    world_.poison(Error(ErrorKind::kPeer, *problem).what());
+    world_.poison(failure_, problem);
     throw Error(ErrorKind::kPeer, *problem);
   }
   const bool complete = operation->missing == 0;
@@ -145,7 +145,7 @@ void LocalHub::retire(const Operation& operation) {
 
 void LocalHub::record(int rank, const Call& call, Operation& operation) {
   const int world_rank = ranks_[static_cast<size_t>(rank)];
-  world_.trace(world_rank, *this, call.what.kind, operation.sequence, false);
+  world_.trace(world_rank, *this, call.what, operation.sequence, false);
   if (world_.recorders_.empty()) return;
   FlightRecorder& recorder = *world_.recorders_[static_cast<size_t>(world_rank)];
   const int peer = call.what.peer < 0 ? -1 : ranks_[static_cast<size_t>(call.what.peer)];
@@ -158,21 +158,22 @@ void LocalHub::wait(int rank, Operation& operation) {
   if (operation.stage.get() == Stage::kDone) return;
   const int world_rank = ranks_[static_cast<size_t>(rank)];
   const double deadline = monotonic_seconds() + world_.options_.deadline;
-  world_.trace(world_rank, *this, seen_by(operation, rank).kind, operation.sequence, true);
+  const Description what = seen_by(operation, rank);
+  world_.trace(world_rank, *this, what, operation.sequence, true);
   while (true) {
     const Stage stage = operation.stage.get();
     if (stage == Stage::kDone) break;
     if (stage == Stage::kFailed) {
       if (operation.is_cause) throw Error(ErrorKind::kPeer, operation.failure);
       const Lock lock(mutex_);
-      throw consequence(rank, seen_by(operation, rank), operation.sequence);
+      throw consequence(rank, what, operation.sequence);
     }
     if (stage == Stage::kReady && operation.help()) continue;
     // What is ready ends without the other ranks, so it has no deadline.
     const double until = stage == Stage::kReady ? std::numeric_limits<double>::max() : deadline;
     if (!operation.stage.wait_past(stage, world_.patience_, until)) expire(rank, operation);
   }
-  world_.trace(world_rank, *this, seen_by(operation, rank).kind, operation.sequence, false);
+  world_.trace(world_rank, *this, what, operation.sequence, false);
 }
 
 void LocalHub::expire(int rank, Operation& operation) {
@@ -181,9 +182,8 @@ void LocalHub::expire(int rank, Operation& operation) {
   if (operation.missing == 0 || operation.stage.get() != Stage::kGathering) return;
   condemn(operation,
           late(group_name(), operation, rank, world_.options_.deadline, last_words(operation, false)));
-  const std::string cause = failure_;
   lock.unlock();
-  world_.poison(cause);
+  world_.poison(failure_, operation.failure);
 }
 
 void LocalHub::drop(int rank, Operation& operation) {
@@ -213,21 +213,20 @@ void LocalHub::enter() {
 }
 
 void LocalHub::leave(int rank) {
-  std::string cause;
+  std::shared_ptr<Operation> hopeless;
   {
     const Lock lock(mutex_);
     mark_ended(rank);
     if (!failure_.empty()) return;
-    std::vector<Operation*> gathering;
-    for (const auto& operation : collectives_) gathering.push_back(operation.get());
+    std::vector<std::shared_ptr<Operation>> gathering(collectives_.begin(), collectives_.end());
     for (const Lane& lane : lanes_)
-      for (const auto& operation : lane.waiting) gathering.push_back(operation.get());
-    const auto hopeless = std::ranges::find_if(gathering, [this](Operation* o) { return never_comes(*o); });
-    if (hopeless == gathering.end()) return;
-    condemn(**hopeless, ended(group_name(), **hopeless, last_words(**hopeless, true)));
-    cause = failure_;
+      gathering.insert(gathering.end(), lane.waiting.begin(), lane.waiting.end());
+    const auto found = std::ranges::find_if(gathering, [this](const auto& o) { return never_comes(*o); });
+    if (found == gathering.end()) return;
+    hopeless = *found;
+    condemn(*hopeless, ended(group_name(), *hopeless, last_words(*hopeless, true)));
   }
-  world_.poison(cause);
+  world_.poison(failure_, hopeless->failure);
 }
 
 void LocalHub::mark_ended(int rank) {

@@ -140,7 +140,9 @@ class HubWorld {
   // The hub of that name and those world ranks, made by whoever asks first; it lives as long as the world.
   LocalHub& hub(const std::string& name, const std::vector<int>& world_ranks);
   // A world rank has failed for this reason: every hub ends at once.
-  void poison(const std::string& cause);
+  void poison(const std::string& cause) { poison(cause, std::nullopt); }
+  // The first failure, if ranks that did not meet were it. Whoever noticed it may have been told of a consequence only.
+  std::optional<ErrorParts> failed_meeting();
   // All ranks begin, for the first time or once more.
   void enter();
   // A world rank calls nothing any more: whoever waits for it hears so at once.
@@ -152,14 +154,15 @@ class HubWorld {
   struct alignas(64) Trace {
     std::mutex mutex;
     const LocalHub* hub = nullptr;
-    OpKind kind = OpKind::kBarrier;
+    Description what{};
     int64_t sequence = 0;
     double since = 0;
     bool waits = false;
     bool ended = false;
   };
-  void trace(int world_rank, const LocalHub& hub, OpKind kind, int64_t sequence, bool waits);
-  std::string last_words(int world_rank);  // "rank 2 (waits in recv #3 of group 'pp' for 0.2 s)"
+  void poison(const std::string& cause, const std::optional<ErrorParts>& meeting);
+  void trace(int world_rank, const LocalHub& hub, const Description& what, int64_t sequence, bool waits);
+  std::string last_words(int world_rank);  // "rank 2 (it waits in barrier #3 of group 'pp', for 0.2 s)"
   std::vector<LocalHub*> hubs();
 
   int size_;
@@ -170,6 +173,7 @@ class HubWorld {
   std::mutex mutex_;
   std::map<std::pair<std::string, std::vector<int>>, std::unique_ptr<LocalHub>> hubs_;
   std::string failure_;
+  std::optional<ErrorParts> failed_meeting_;
   ProgressPool pool_;  // last: its threads end first
 };
 

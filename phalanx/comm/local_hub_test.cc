@@ -214,7 +214,7 @@ TEST(LocalHub, ALateRankIsNamedWithItsLastWords) {
   for (int rank = 0; rank < 2; ++rank) {
     EXPECT_THAT(texts[static_cast<size_t>(rank)],
                 AllOf(HasSubstr("broadcast from rank 0 i64 [4] #1 of group 'tp'"),
-                      HasSubstr("no rank 2 (it was last in all_reduce #0 of group 'tp', 0."),
+                      HasSubstr("no rank 2 (it was last in all_reduce sum i64 [4] #0 of group 'tp', 0."),
                       HasSubstr("within 0.2 s; needed all of ranks 0, 1, 2.")));
   }
   EXPECT_THAT(texts[2], AllOf(HasSubstr("rank 2, broadcast from rank 0 i64 [4] #1"),
@@ -245,9 +245,10 @@ TEST(LocalHub, ARankThatHasEndedIsNotWaitedFor) {
   });
   EXPECT_LT(monotonic_seconds() - before, 20);
   for (const int rank : {0, 2}) {
-    EXPECT_THAT(texts[static_cast<size_t>(rank)],
-                AllOf(HasSubstr("all_gather i64 [4] #1 of group 'tp'"),
-                      HasSubstr("no rank 1 (it has ended and was last in all_reduce #0 of group 'tp'")));
+    EXPECT_THAT(
+        texts[static_cast<size_t>(rank)],
+        AllOf(HasSubstr("all_gather i64 [4] #1 of group 'tp'"),
+              HasSubstr("no rank 1 (it has ended and was last in all_reduce sum i64 [4] #0 of group 'tp'")));
   }
 }
 

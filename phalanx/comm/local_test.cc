@@ -13,7 +13,7 @@ namespace phalanx::comm {
 namespace {
 
 constexpr int kLargest = 5;
-const std::vector<int64_t> kRows{0, 1, 7, 1025, 60'001};
+const std::vector<int64_t> kRows{0, 1, 7, 1025, 20'001};
 
 std::vector<int> first_ranks(int count) {
   std::vector<int> ranks(static_cast<size_t>(count));
@@ -21,11 +21,22 @@ std::vector<int> first_ranks(int count) {
   return ranks;
 }
 
-// What `rank` gives: [rows, 3], with fractions that every dtype must round, and positive for u8.
-Tensor given(int rank, int64_t rows, at::ScalarType dtype) {
-  const Tensor x = testing::random_tensor({rows, 3}, static_cast<uint64_t>(100 * rows + rank)).mul(50.0);
-  return (dtype == at::kByte ? x.abs() : x).to(dtype);
-}
+// What each rank gives, [rows, 3]: fractions that every dtype must round; positive for u8.
+class Given {
+ public:
+  explicit Given(at::ScalarType dtype) {
+    for (int rank = 0; rank < kLargest; ++rank) {
+      const Tensor x = testing::random_tensor({kRows.back(), 3}, static_cast<uint64_t>(rank)).mul(50.0);
+      by_rank_.push_back((dtype == at::kByte ? x.abs() : x).to(dtype));
+    }
+  }
+  Tensor operator()(int rank, int64_t rows) const {
+    return by_rank_[static_cast<size_t>(rank)].narrow(0, 0, rows).clone();
+  }
+
+ private:
+  std::vector<Tensor> by_rank_;
+};
 
 at::ScalarType accumulated(at::ScalarType dtype) {
   return dtype == at::kBFloat16 || dtype == at::kHalf ? at::kFloat : dtype;
@@ -45,15 +56,15 @@ Tensor reduced(const std::vector<Tensor>& parts, ReduceOp op) {
 struct Case {
   Group& group;
   int64_t rows;
-  at::ScalarType dtype;
-  Tensor given_by(int rank) const { return given(rank, rows, dtype); }
+  const Given& given;
+  Tensor given_by(int rank) const { return given(rank, rows); }
   Tensor own() const { return given_by(group.rank()); }
   std::vector<Tensor> all() const {
     std::vector<Tensor> parts;
     for (int rank = 0; rank < group.size(); ++rank) parts.push_back(given_by(rank));
     return parts;
   }
-  Tensor blank(int64_t times = 1) const { return at::full({rows * times, 3}, 99, at::kLong).to(dtype); }
+  Tensor blank(int64_t times = 1) const { return at::full({rows * times, 3}, 99, given(0, 0).options()); }
 };
 
 // at::equal compares values: NaN apart, equal values of one dtype that are not zero have equal bits.
@@ -137,12 +148,13 @@ class LocalGroupOfDtype : public ::testing::TestWithParam<at::ScalarType> {};
 
 TEST_P(LocalGroupOfDtype, EveryOperationMatchesASerialReference) {
   int cases = 0;
+  const Given given(GetParam());
   for (int size = 1; size <= kLargest; ++size) {
     LocalWorld world(size);
     run_ranks(world, [&](int rank) {
       const auto group = world.group(rank, "all", first_ranks(size));
       for (const int64_t rows : kRows) {
-        const Case c{*group, rows, GetParam()};
+        const Case c{*group, rows, given};
         for (const auto& check : {check_reductions, check_copies, check_exchanges, check_messages}) check(c);
         group->barrier();
         if (rank == 0) ++cases;
@@ -165,7 +177,7 @@ TEST(LocalGroup, HalvesRoundAsLibTorchDoes) {
       const auto group = world.group(rank, "all", {0, 1});
       const Tensor every = at::arange(65536, at::kInt).to(at::kShort).view(dtype);
       for (const double other : {0.0, 1.0, 6e-8, 1e-3, 65504.0, -3e38}) {
-        const Tensor constant = at::full_like(every, other);
+        const Tensor constant = at::full_like(every.to(at::kDouble), other).to(dtype);
         Tensor x = (rank == 0 ? every : constant).clone();
         group->all_reduce(x);
         const Tensor expected = (every.to(at::kFloat) + constant.to(at::kFloat)).to(dtype);
@@ -221,6 +233,7 @@ TEST(LocalGroup, MessagesArriveInTheOrderInWhichTheyWereSent) {
 
 // Every rank is in four groups and starts and waits in an order of its own.
 TEST(LocalGroup, GroupsInAnyOrderDoNotBlockEachOther) {
+  const Given given(at::kFloat);
   LocalWorld world(4);
   run_ranks(world, [&](int rank) {
     const std::vector<std::vector<int>> members{{0, 1, 2, 3},
@@ -236,13 +249,13 @@ TEST(LocalGroup, GroupsInAnyOrderDoNotBlockEachOther) {
       std::vector<WorkPtr> works(4);
       for (int k = 0; k < 4; ++k) {
         const auto g = static_cast<size_t>((k + rank) % 4);
-        tensors[g] = given(rank, rows, at::kFloat);
+        tensors[g] = given(rank, rows);
         works[g] = groups[g]->start_all_reduce(tensors[g], ReduceOp::kSum);
       }
       for (int k = 0; k < 4; ++k) works[static_cast<size_t>((k * 3 + rank + round) % 4)]->wait();
       for (size_t g = 0; g < 4; ++g) {
         std::vector<Tensor> parts;
-        for (const int member : members[g]) parts.push_back(given(member, rows, at::kFloat));
+        for (const int member : members[g]) parts.push_back(given(member, rows));
         EXPECT_TRUE(at::equal(tensors[g], reduced(parts, ReduceOp::kSum)));
       }
     }
@@ -250,13 +263,14 @@ TEST(LocalGroup, GroupsInAnyOrderDoNotBlockEachOther) {
 }
 
 TEST(LocalGroup, FiftyRunsGiveTheSameBits) {
+  const Given floats(at::kFloat), halves(at::kBFloat16);
   Tensor first;
   for (int run = 0; run < 50; ++run) {
     LocalWorld world(4, {.progress_threads = run % 4});
     run_ranks(world, [&](int rank) {
       const auto group = world.group(rank, "dp", {0, 1, 2, 3});
-      Tensor x = given(rank, 30'000, at::kFloat);
-      const Tensor half = given(rank, 30'000, at::kBFloat16);
+      Tensor x = floats(rank, 20'000);
+      const Tensor half = halves(rank, 20'000);
       const WorkPtr a = group->start_all_reduce(x, ReduceOp::kSum);
       const WorkPtr b = group->start_all_reduce(half, ReduceOp::kSum);
       if ((rank + run) % 2 == 0) b->wait();

@@ -20,6 +20,7 @@ struct Unit {
   Tensor out;  // boundary tensor after F; gradient of the input after B
   ReceivedMessage arriving;
   bool has_message = false;
+  size_t message_span = 0;  // of its receive, where the timeline is recorded
   Side side;
   Stash stash;
   WeightGrads grads;
@@ -49,9 +50,9 @@ class ScheduleRun {
   ExecutorResult run() {
     const c10::NoGradGuard no_grad;
     for (const Action& action : schedule_.ranks[static_cast<size_t>(rank_)]) {
-      const double begin = options_.record ? monotonic_seconds() : 0;
+      arrived_ = options_.record ? monotonic_seconds() : 0;
       act(action);
-      if (options_.record) record(action, begin, monotonic_seconds());
+      if (options_.record) record(action, arrived_, monotonic_seconds());
       while (!sent_.empty() && sent_.front().done()) drop_sent();
     }
     while (!sent_.empty()) drop_sent();
@@ -164,14 +165,25 @@ class ScheduleRun {
   void receive(const Action& action, int stage) {
     Unit& u = unit(action.chunk, action.micro_batch);
     const Batch& batch = batch_of(action);
+    u.message_span = result_.spans.size();
     u.arriving = ReceivedMessage(message_into(stage, batch), action.peer, program_.device(), *groups_.pipeline,
                                  pieces(batch));
     u.has_message = true;
   }
 
-  void take_forward(Unit& u, int stage, const Batch& batch) {
+  // Computation begins when the message is there; its receive ends then.
+  std::vector<Tensor> take(Unit& u) {
     std::vector<Tensor> tensors = u.arriving.take();
     u.has_message = false;
+    if (options_.record) {
+      arrived_ = monotonic_seconds();
+      result_.spans[u.message_span].end = since_start(arrived_);
+    }
+    return tensors;
+  }
+
+  void take_forward(Unit& u, int stage, const Batch& batch) {
+    std::vector<Tensor> tensors = take(u);
     u.in = std::move(tensors[0]);
     size_t next = 1;
     for (const TensorSpec& spec : program_.side_into(stage, batch)) {
@@ -180,8 +192,7 @@ class ScheduleRun {
   }
 
   void take_backward(Unit& u, int stage, const Batch& batch) {
-    std::vector<Tensor> tensors = u.arriving.take();
-    u.has_message = false;
+    std::vector<Tensor> tensors = take(u);
     u.in = std::move(tensors[0]);
     size_t next = 1;
     for (const TensorSpec& spec : program_.side_into(stage + 1, batch)) {
@@ -209,9 +220,9 @@ class ScheduleRun {
     }
   }
 
+  int64_t since_start(double time) const { return std::llround((time - result_.started) * 1e9); }
   void record(const Action& action, double begin, double end) {
-    const auto ns = [&](double t) { return std::llround((t - result_.started) * 1e9); };
-    result_.spans.push_back({.action = action, .begin = ns(begin), .end = ns(end)});
+    result_.spans.push_back({.action = action, .begin = since_start(begin), .end = since_start(end)});
   }
 
   StageProgram& program_;
@@ -225,6 +236,7 @@ class ScheduleRun {
   std::deque<SentMessage> sent_;
   int pairs_ = 0;
   int64_t held_ = 0;
+  double arrived_ = 0;  // when the action at hand could begin
   ExecutorResult result_;
 };
 

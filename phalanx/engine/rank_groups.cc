@@ -14,12 +14,12 @@ RankGroups::RankGroups(const Mesh& mesh, int rank, GroupFactory factory)
 }
 
 std::unique_ptr<comm::Group> RankGroups::make(const std::string& name, const AxisList& axes) {
-  return factory_(name, mesh_.group(rank_, axes));
+  return comm::make_timed_group(factory_(name, mesh_.group(rank_, axes)), clock_.get());
 }
 
 comm::Group* RankGroups::replicas(const std::vector<int>& ranks) {
   std::unique_ptr<comm::Group>& group = replicas_[ranks];
-  if (!group) group = factory_("replicas", ranks);
+  if (!group) group = comm::make_timed_group(factory_("replicas", ranks), clock_.get());
   return group.get();
 }
 

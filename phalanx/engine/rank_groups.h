@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "phalanx/comm/group.h"
+#include "phalanx/comm/timed_group.h"
 #include "phalanx/mesh/mesh.h"
 
 namespace phalanx {
@@ -37,6 +38,8 @@ class RankGroups {
   comm::Group& model() { return *model_; }  // tp x pp: one replica of the model
   comm::Group& world() { return *world_; }
   comm::Group* replicas(const std::vector<int>& ranks);
+  // What this rank waited for others so far.
+  const comm::CommClock& clock() const { return *clock_; }
 
  private:
   std::unique_ptr<comm::Group> make(const std::string& name, const AxisList& axes);
@@ -44,6 +47,7 @@ class RankGroups {
   Mesh mesh_;
   int rank_ = 0;
   GroupFactory factory_;
+  std::unique_ptr<comm::CommClock> clock_ = std::make_unique<comm::CommClock>();
   std::unique_ptr<comm::Group> tensor_, pipeline_, data_, model_, world_;
   std::map<std::vector<int>, std::unique_ptr<comm::Group>> replicas_;
 };

@@ -133,6 +133,7 @@ StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector
                            const StepContext& context, const StepLayout& layout) {
   const c10::NoGradGuard no_grad;
   StepOutcome outcome;
+  const double waited = layout.groups == nullptr ? 0 : layout.groups->clock().exposed;
   outcome.counted = count_labels(micro_batches);
   for (const HostBatch& host : micro_batches) outcome.tokens += static_cast<int64_t>(host.tokens.size());
   if (layout.groups != nullptr) sum_over(layout.groups->data(), {&outcome.counted, &outcome.tokens});
@@ -161,6 +162,7 @@ StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector
     outcome.applied = step.applied;
   }
   optimizer.finish_step();
+  if (layout.groups != nullptr) outcome.exposed_comm_s = layout.groups->clock().exposed - waited;
   return outcome;
 }
 

@@ -58,6 +58,7 @@ struct StepOutcome {
   int64_t stash_bytes = 0;  // the most that this rank held
   std::map<std::string, int64_t> stash_by_label;  // at that moment
   int peak_pairs = 0;
+  double exposed_comm_s = 0;        // this rank stood still for others
   std::vector<TimelineSpan> spans;  // with `record`
   double started = 0;
 };

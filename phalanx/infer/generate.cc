@@ -9,6 +9,9 @@
 
 #include "phalanx/base/error.h"
 #include "phalanx/base/log.h"
+#include "phalanx/engine/executor.h"
+#include "phalanx/infer/rank_step.h"
+#include "phalanx/pipeline/generate.h"
 
 namespace phalanx {
 namespace {
@@ -32,6 +35,9 @@ void check_logits(std::span<const float> logits, int64_t position) {
   }
 }
 
+// Texts on their way through a pipeline at a time: what waits between two stages is bounded, and few bubbles are seen.
+constexpr size_t kTextsInFlight = 32;
+
 // Rows `tokens` of one sequence whose first row stands at index `first`.
 Batch rows_of(std::span<const int64_t> tokens, int64_t first, int64_t seq_length, const Model& model) {
   const auto options = at::TensorOptions(at::kLong);
@@ -43,6 +49,38 @@ Batch rows_of(std::span<const int64_t> tokens, int64_t first, int64_t seq_length
       at::arange(first, first + static_cast<int64_t>(tokens.size()), options.device(model.device()));
   batch.token_id = batch.position;
   return batch;
+}
+
+// All tokens but the last, to predict all but the first.
+Batch score_batch(std::span<const int64_t> tokens, const Model& model) {
+  const size_t rows = tokens.size() - 1;
+  Batch batch = rows_of(tokens.first(rows), 0, static_cast<int64_t>(rows), model);
+  batch.labels = at::tensor(at::ArrayRef<int64_t>(tokens.data() + 1, rows), at::TensorOptions(at::kLong))
+                     .to(model.device());
+  return batch;
+}
+
+std::vector<double> log_probabilities(const Tensor& model_nll, const std::string& where) {
+  const Tensor nll = model_nll.to(at::kCPU, at::kDouble).contiguous();
+  std::vector<double> result(static_cast<size_t>(nll.numel()));
+  const double* data = nll.data_ptr<double>();
+  std::transform(data, data + nll.numel(), result.begin(), [](double x) { return -x; });
+  const auto bad = std::find_if_not(result.begin(), result.end(), [](double x) { return std::isfinite(x); });
+  if (bad != result.end()) {
+    throw_not_finite(where,
+                     std::isnan(*bad) ? "a log probability that is NaN" : "an infinite log probability",
+                     bad - result.begin() + 1);
+  }
+  return result;
+}
+
+int64_t choose(const Tensor& logits, int64_t length, const GenerateOptions& options) {
+  const Tensor last = logits.select(0, -1).to(at::kCPU, at::kFloat).contiguous();
+  const int64_t candidates = std::min(last.numel(), options.vocab_limit.value_or(last.numel()));
+  const std::span<const float> choice(last.const_data_ptr<float>(), static_cast<size_t>(candidates));
+  check_logits(choice, length);
+  const RandomKey key{.seed = options.sampling.seed, .purpose = RandomPurpose::kSampling, .step = length};
+  return sample_token(choice, options.sampling, philox_uniform(key, 0));
 }
 
 }  // namespace
@@ -85,7 +123,7 @@ std::optional<int64_t> position_limit(const ModelConfig& config) {
 }
 
 std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, const GenerateOptions& options,
-                              const std::function<bool(int64_t)>& on_token) {
+                              const std::function<bool(int64_t)>& on_token, RankGroups* groups) {
   const c10::NoGradGuard no_grad;
   validate(options.sampling);
   if (prompt.empty()) {
@@ -95,33 +133,34 @@ std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, con
   check_tokens(model.config(), prompt, "prompt");
   PHALANX_CHECK(options.vocab_limit.value_or(1) > 0, "at least one id can be sampled");
   const std::optional<int64_t> limit = position_limit(model.config());
+  const bool chooses = groups == nullptr || groups->rank() == choosing_rank(groups->mesh());
   Cache cache = model.make_cache();
   const int64_t slot = cache.new_slot();
   std::vector<int64_t> made;
   std::vector<int64_t> rows(prompt.begin(), prompt.end());
   int64_t length = 0;
   bool warned = false;
-  const RandomKey base{.seed = options.sampling.seed, .purpose = RandomPurpose::kSampling};
   while (static_cast<int64_t>(made.size()) < options.max_tokens) {
     Batch batch = rows_of(rows, length, length + static_cast<int64_t>(rows.size()), model);
     batch.slot = at::full_like(batch.tokens, slot);
     Side side;
-    const Tensor logits = model.step(batch, side, cache).select(0, -1).to(at::kCPU, at::kFloat).contiguous();
+    const Tensor logits =
+        groups == nullptr ? model.step(batch, side, cache) : step_on_ranks(model, batch, cache, *groups);
     length += static_cast<int64_t>(rows.size());
-    if (!warned && beyond_rotary_positions(model.config(), length)) {
+    if (chooses && !warned && beyond_rotary_positions(model.config(), length)) {
       warn_beyond_rotary_positions(model.config());
       warned = true;
     }
-    const int64_t candidates = std::min(logits.numel(), options.vocab_limit.value_or(logits.numel()));
-    const std::span<const float> choice(logits.const_data_ptr<float>(), static_cast<size_t>(candidates));
-    check_logits(choice, length);
-    RandomKey key = base;
-    key.step = length;
-    const int64_t token = sample_token(choice, options.sampling, philox_uniform(key, 0));
-    made.push_back(token);
-    if (!on_token(token) || options.ends(token)) break;
+    Choice choice;
+    if (chooses) {
+      choice.token = choose(logits, length, options);
+      choice.go_on = on_token(choice.token);
+    }
+    if (groups != nullptr) choice = share_choice(choice, *groups);
+    made.push_back(choice.token);
+    if (!choice.go_on || options.ends(choice.token)) break;
     if (limit && length >= *limit) break;
-    rows = {token};
+    rows = {choice.token};
   }
   return made;
 }
@@ -130,24 +169,36 @@ std::vector<double> score(Model& model, std::span<const int64_t> tokens, const s
   const c10::NoGradGuard no_grad;
   check_tokens(model.config(), tokens, where);
   if (tokens.size() < 2) return {};
-  const auto rows = static_cast<int64_t>(tokens.size()) - 1;
-  Batch batch = rows_of(tokens.first(static_cast<size_t>(rows)), 0, rows, model);
-  batch.labels = at::tensor(at::ArrayRef<int64_t>(tokens.data() + 1, static_cast<size_t>(rows)),
-                            at::TensorOptions(at::kLong))
-                     .to(model.device());
   Side side;
   Stash none = Stash::null();
-  const Tensor nll = model.forward(batch, side, none).to(at::kCPU, at::kDouble).contiguous();
-  std::vector<double> result(static_cast<size_t>(rows));
-  const double* data = nll.data_ptr<double>();
-  std::transform(data, data + rows, result.begin(), [](double x) { return -x; });
-  const auto bad = std::find_if_not(result.begin(), result.end(), [](double x) { return std::isfinite(x); });
-  if (bad != result.end()) {
-    throw_not_finite(where,
-                     std::isnan(*bad) ? "a log probability that is NaN" : "an infinite log probability",
-                     bad - result.begin() + 1);
+  return log_probabilities(model.forward(score_batch(tokens, model), side, none), where);
+}
+
+std::vector<std::vector<double>> score(Model& model, std::span<const ScoreText> texts, RankGroups& groups) {
+  const c10::NoGradGuard no_grad;
+  for (const ScoreText& text : texts) check_tokens(model.config(), text.tokens, text.where);
+  const bool returns = groups.rank() == choosing_rank(groups.mesh());
+  const int stages = groups.mesh().size("pp");
+  const ExecutorGroups executor{.pipeline = stages > 1 ? &groups.pipeline() : nullptr,
+                                .tensor = &groups.tensor()};
+  std::vector<std::vector<double>> results(returns ? texts.size() : 0);
+  for (size_t begin = 0; begin < texts.size();) {
+    std::vector<size_t> members;
+    std::vector<Batch> batches;
+    for (; begin < texts.size() && batches.size() < kTextsInFlight; ++begin) {
+      if (texts[begin].tokens.size() < 2) continue;
+      members.push_back(begin);
+      batches.push_back(score_batch(texts[begin].tokens, model));
+    }
+    if (batches.empty()) break;
+    const Schedule schedule = make_schedule(
+        {.pp = stages, .micro_batches = static_cast<int>(batches.size()), .forward_only = true});
+    const ExecutorResult result = run_schedule(model, schedule, executor, batches);
+    for (size_t i = 0; returns && i < members.size(); ++i) {
+      results[members[i]] = log_probabilities(result.nll[i], texts[members[i]].where);
+    }
   }
-  return result;
+  return results;
 }
 
 }  // namespace phalanx

@@ -13,21 +13,11 @@
 namespace phalanx {
 namespace {
 
-std::unique_ptr<LoadedModel> build(const ModelConfig& config, at::ScalarType stored,
-                                   const LoadOptions& options) {
-  auto loaded = std::make_unique<LoadedModel>();
-  loaded->tensor_group = comm::make_self_group("tp");
-  const ModelOptions model_options{
-      .device = options.device, .dtype = options.dtype.value_or(stored), .initialise = false};
-  loaded->model = std::make_unique<Model>(config, model_options, loaded->gemm, *loaded->tensor_group);
-  return loaded;
-}
-
-void try_tokenizer(LoadedModel& loaded, const std::function<std::optional<TokenizerOptions>()>& options) {
+void try_tokenizer(ModelFolder& folder, const std::function<std::optional<TokenizerOptions>()>& options) {
   try {
-    if (const auto found = options()) loaded.tokenizer = make_tokenizer(*found);
+    if (const auto found = options()) folder.tokenizer = make_tokenizer(*found);
   } catch (const Error& e) {
-    loaded.tokenizer_problem = e.what();
+    folder.tokenizer_problem = e.what();
   }
 }
 
@@ -45,14 +35,14 @@ std::vector<int64_t> eos_ids(const Json& object, int64_t vocab_size) {
 }
 
 // Generation settings come before the model's own, as in Hugging Face.
-void set_end_tokens(LoadedModel& loaded, const Json& generation_config, const Json& token_ids) {
-  if (loaded.tokenizer && loaded.tokenizer->eod()) {
-    loaded.end_tokens = {*loaded.tokenizer->eod()};
+void set_end_tokens(ModelFolder& folder, const Json& generation_config, const Json& token_ids) {
+  if (folder.tokenizer && folder.tokenizer->eod()) {
+    folder.end_tokens = {*folder.tokenizer->eod()};
     return;
   }
-  const int64_t vocab_size = loaded.model->config().vocab_size;
-  loaded.end_tokens = eos_ids(generation_config, vocab_size);
-  if (loaded.end_tokens.empty()) loaded.end_tokens = eos_ids(token_ids, vocab_size);
+  const int64_t vocab_size = folder.config.vocab_size;
+  folder.end_tokens = eos_ids(generation_config, vocab_size);
+  if (folder.end_tokens.empty()) folder.end_tokens = eos_ids(token_ids, vocab_size);
 }
 
 // A model setting decides the function: one that is not known here must not be lost.
@@ -96,48 +86,65 @@ TokenizerOptions hugging_face(const std::string& folder) {
   return {.type = "HuggingFaceTokenizer", .model = folder};
 }
 
-std::unique_ptr<LoadedModel> load_hf(const std::string& folder, const LoadOptions& options) {
-  const HfFolder hf(folder);
-  auto loaded = build(hf.config(), hf.dtype(), options);
-  load_hf_weights(hf, *loaded->model);
-  try_tokenizer(*loaded, [&] { return hugging_face(folder); });
-  set_end_tokens(*loaded, hf.generation_config(), hf.token_ids());
-  return loaded;
+bool is_whole(Model& model) {
+  return model.part().place.tp.size == 1 && model.parameters().size() == model.table().parameters.size();
 }
 
-std::unique_ptr<LoadedModel> load_checkpoint(const std::string& folder, const LoadOptions& options) {
-  CheckpointReader reader(folder);
-  const std::string manifest = folder + "/" + kManifestFileName;
+void load_hf(const HfFolder& hf, Model& model, bool checks) {
+  if (is_whole(model)) return load_hf_weights(hf, model);
+  if (checks) hf.check_tied_head();
+  for (const TensorBox& box : weight_boxes(model)) {
+    const Tensor stored = hf.tensor(box.name.substr(std::string_view(kWeightPrefix).size()));
+    box.view.copy_(view_of(stored, box.box));
+  }
+}
+
+ModelFolder open_hf(const std::string& path) {
+  const auto hf = std::make_shared<const HfFolder>(path);
+  ModelFolder folder{.path = path, .config = hf->config(), .dtype = hf->dtype()};
+  try_tokenizer(folder, [&] { return hugging_face(path); });
+  set_end_tokens(folder, hf->generation_config(), hf->token_ids());
+  folder.load = [hf](Model& model, bool checks) { load_hf(*hf, model, checks); };
+  return folder;
+}
+
+// `path` as the user wrote it, `checkpoint` where it led.
+ModelFolder open_checkpoint(const std::string& path, const std::string& checkpoint) {
+  const CheckpointReader reader(checkpoint, /*verify_checksums=*/false);
+  const std::string manifest = checkpoint + "/" + kManifestFileName;
   const Json stored = json_get<Json>(reader.metadata(), "config", manifest);
   const std::string where = manifest + ": metadata.config";
   check_model_settings(json_get<Json>(stored, "model", where), where);
-  const ModelConfig config = stored_model_config(reader);
-  auto loaded = build(config, stored_weight_dtype(reader), options);
-  load_weights(reader, *loaded->model);
-  try_tokenizer(*loaded, [&]() -> std::optional<TokenizerOptions> {
-    const TokenizerOptions of_run = stored_tokenizer(stored, config, where);
+  ModelFolder folder{
+      .path = path, .config = stored_model_config(reader), .dtype = stored_weight_dtype(reader)};
+  try_tokenizer(folder, [&]() -> std::optional<TokenizerOptions> {
+    const TokenizerOptions of_run = stored_tokenizer(stored, folder.config, where);
     if (!of_run.type.empty()) return of_run;
-    const std::string beside = folder + "/" + kTokenizerFolder;
+    const std::string beside = checkpoint + "/" + kTokenizerFolder;
     return path_exists(beside) ? std::optional(hugging_face(beside)) : std::nullopt;
   });
   const Json hf = reader.metadata().value("hf", Json::object());
-  set_end_tokens(*loaded, hf.value("generation_config", Json()), hf.value("token_ids", Json()));
-  return loaded;
+  set_end_tokens(folder, hf.value("generation_config", Json()), hf.value("token_ids", Json()));
+  folder.load = [checkpoint](Model& model, bool checks) {
+    CheckpointReader weights(checkpoint, /*verify_checksums=*/checks);
+    load_weights(weights, model);
+  };
+  return folder;
 }
 
 }  // namespace
 
-std::unique_ptr<LoadedModel> load_model(const std::string& folder, const LoadOptions& options) {
-  if (HfFolder::looks_like(folder)) return load_hf(folder, options);
-  return load_checkpoint(resolve_checkpoint_folder(folder, std::nullopt), options);
+ModelFolder open_model(const std::string& path) {
+  if (HfFolder::looks_like(path)) return open_hf(path);
+  return open_checkpoint(path, resolve_checkpoint_folder(path, std::nullopt));
 }
 
-const Tokenizer& require_tokenizer(const LoadedModel& loaded, const std::string& folder) {
-  if (loaded.tokenizer) return *loaded.tokenizer;
+const Tokenizer& require_tokenizer(const ModelFolder& folder) {
+  if (folder.tokenizer) return *folder.tokenizer;
   throw Error(
       ErrorKind::kBadInput,
-      {.where = folder,
-       .got = loaded.tokenizer_problem.empty() ? "a model without a tokenizer" : loaded.tokenizer_problem,
+      {.where = folder.path,
+       .got = folder.tokenizer_problem.empty() ? "a model without a tokenizer" : folder.tokenizer_problem,
        .needed = "a tokenizer, to turn text into tokens",
        .fix = "give token ids: \"tokens\" in score, --prompt-tokens in generate"});
 }

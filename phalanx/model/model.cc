@@ -137,18 +137,24 @@ void Model::backward(const Tensor& dnll, const Batch& batch, Side& side, Stash& 
 }
 
 Tensor Model::step(const Batch& batch, Side& side, Cache& cache) {
-  const c10::NoGradGuard no_grad;
   PHALANX_CHECK(chunks_.size() == 1, "a model in one piece");
-  Tensor x;
-  for (const nn::ModulePtr& module : chunks_[0]) x = module->step(x, batch, side, cache);
-  return x;
+  return step(0, {}, batch, side, cache);
+}
+
+Tensor Model::step(int chunk, const Tensor& x, const Batch& batch, Side& side, Cache& cache) {
+  const c10::NoGradGuard no_grad;
+  Tensor y = x;
+  for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)]) y = module->step(y, batch, side, cache);
+  return y;
 }
 
 Cache Model::make_cache(int64_t page_size) const {
+  const std::vector<LayerKind> layers = parse_pattern(config_.pattern).layers;
+  const int64_t groups = groups_of_rank(config_, options_.part.place.tp.size);
   std::vector<Cache::LayerShape> shapes;
-  for (const LayerKind kind : parse_pattern(config_.pattern).layers) {
-    const bool attends = kind == LayerKind::kAttention;
-    shapes.push_back({attends ? config_.num_query_groups : 0, attends ? config_.kv_channels : 0});
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const bool attends = layers[i] == LayerKind::kAttention && holds("layers." + std::to_string(i));
+    shapes.push_back({attends ? groups : 0, attends ? config_.kv_channels : 0});
   }
   return Cache(std::move(shapes), page_size, at::TensorOptions(options_.dtype).device(options_.device));
 }

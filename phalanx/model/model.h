@@ -79,6 +79,9 @@ class Model : public StageProgram {
   void backward(const Tensor& dnll, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads);
   // Logits [rows, vocab] of new rows; the cache grows by them.
   Tensor step(const Batch& batch, Side& side, Cache& cache);
+  // Of one chunk: boundary tensors as in forward, logits from the last stage. Rows are whole on every rank.
+  Tensor step(int chunk, const Tensor& x, const Batch& batch, Side& side, Cache& cache);
+  // For the layers and key/value groups that this rank holds; numbered as in the pattern.
   Cache make_cache(int64_t page_size = 64) const;
 
   const ModelConfig& config() const { return config_; }

@@ -149,8 +149,10 @@ LayerTime mamba_time(const PriceContext& c) {
   return time;
 }
 
-void add_recompute(const PriceContext& c, LayerTime& time) {
-  if (c.layout.recompute == PlanRecompute::kFull) time.recompute = time.forward;
+void add_recompute(const PriceContext& c, LayerKind kind, LayerTime& time) {
+  const bool all = c.layout.recompute == PlanRecompute::kFull ||
+                   (c.layout.recompute_mlp && kind == LayerKind::kMlp);
+  if (all) time.recompute = time.forward;
   // Fused attention keeps no scores: there is nothing to compute again that its backward does not already do.
   if (c.layout.recompute == PlanRecompute::kSelective && !c.software.fused_attention) {
     time.recompute.core = time.forward.core;
@@ -200,7 +202,7 @@ LayerTime layer_time(LayerKind kind, const PriceContext& context) {
     case LayerKind::kCrossAttention:
       PHALANX_CHECK(false, "check_layout refuses kinds that have no price");
   }
-  add_recompute(context, time);
+  add_recompute(context, kind, time);
   return time;
 }
 

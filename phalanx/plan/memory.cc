@@ -26,11 +26,12 @@ class Planner {
         placement_(layout_placement(layout)) {}
 
   MemoryPlan run(const Schedule* schedule) {
-    const InFlight in_flight = pairs_in_flight(layout_, stages_, schedule);
+    const HeldByRank held = held_pairs(layout_, stages_, schedule, options_.account);
+    walked_ = schedule != nullptr;
     if (schedule != nullptr) placement_ = schedule->placement;
     MemoryPlan plan;
-    for (size_t rank = 0; rank < in_flight.size(); ++rank) {
-      plan.ranks.push_back(one_rank(rank, in_flight[rank]));
+    for (size_t rank = 0; rank < held.size(); ++rank) {
+      plan.ranks.push_back(one_rank(rank, held[rank]));
       if (plan.ranks[rank].total() > plan.ranks[plan.worst].total()) plan.worst = rank;
     }
     return plan;
@@ -39,19 +40,21 @@ class Planner {
  private:
   size_t stage_of(size_t rank, size_t chunk) const { return static_cast<size_t>(placement_[rank][chunk]); }
 
-  RankMemory one_rank(size_t rank, const std::vector<int64_t>& in_flight) const {
+  RankMemory one_rank(size_t rank, const std::vector<HeldPairs>& held) const {
     RankMemory memory;
     add_state(memory, rank);
-    for (size_t chunk = 0; chunk < in_flight.size(); ++chunk) {
+    for (size_t chunk = 0; chunk < held.size(); ++chunk) {
       const StageBytes& stage = stages_[stage_of(rank, chunk)];
-      const int64_t pairs = in_flight[chunk];
-      memory.pairs += pairs;
-      memory.stash += pairs * stage.kept;
-      memory.checkpoints += pairs * stage.checkpoints;
+      const int64_t pairs = held[chunk].kept + held[chunk].whole;
+      memory.pairs += held[chunk].total();
+      memory.whole_pairs += held[chunk].whole;
+      memory.stash += held[chunk].kept * stage.kept + held[chunk].whole * stage.whole;
+      memory.checkpoints += held[chunk].kept * stage.checkpoints;
+      memory.deferred += held[chunk].deferred * stage.deferred;
       memory.embedding += pairs * stage.embedding;
       memory.head += pairs * stage.head;
       memory.logits += pairs * stage.logits;
-      memory.outputs += pairs * stage.output;
+      memory.outputs += held[chunk].total() * stage.output;
     }
     memory.buffers = buffers(rank);
     open_window(memory, rank);
@@ -89,8 +92,9 @@ class Planner {
 
   // Appendix C: what is free goes to pairs that keep their whole stash.
   void open_window(RankMemory& memory, size_t rank) const {
-    memory.whole_pairs = layout_.recompute == PlanRecompute::kNone ? memory.pairs : 0;
+    if (layout_.recompute == PlanRecompute::kNone) memory.whole_pairs = memory.pairs;
     if (!layout_.recompute_window || memory.pairs == 0) return;
+    if (layout_.window_pairs > 0 && walked_) return;
     const StageBytes* costliest = nullptr;
     const auto extra = [](const StageBytes& s) { return s.whole - s.kept - s.checkpoints; };
     for (size_t chunk = 0; chunk < placement_[rank].size(); ++chunk) {
@@ -99,7 +103,8 @@ class Planner {
     }
     const int64_t free = std::max<int64_t>(options_.capacity - memory.total(), 0);
     const int64_t a_pair = std::max<int64_t>(extra(*costliest), 0);
-    memory.whole_pairs = a_pair == 0 ? memory.pairs : std::min(memory.pairs, free / a_pair);
+    const int64_t fit = layout_.window_pairs > 0 ? layout_.window_pairs : a_pair == 0 ? memory.pairs : free / a_pair;
+    memory.whole_pairs = std::min(memory.pairs, fit);
     memory.stash += memory.whole_pairs * (costliest->whole - costliest->kept);
     memory.checkpoints -= memory.whole_pairs * costliest->checkpoints;
   }
@@ -110,6 +115,7 @@ class Planner {
   std::vector<StageParameters> parameters_;
   std::vector<StageBytes> stages_;
   Placement placement_;
+  bool walked_ = false;  // counts are a schedule's
 };
 
 }  // namespace
@@ -126,8 +132,8 @@ MemoryPlan plan_memory(const PlanModel& model, const PlanLayout& layout, const M
 std::vector<ByteItem> memory_items(const RankMemory& rank) {
   return {{"weights", rank.weights}, {"gradients", rank.gradients},     {"optimizer", rank.optimizer},
           {"stash", rank.stash},     {"kept inputs", rank.checkpoints}, {"embedding mask", rank.embedding},
-          {"head", rank.head},       {"logits", rank.logits},           {"stage outputs", rank.outputs},
-          {"buffers", rank.buffers}};
+          {"head", rank.head},       {"logits", rank.logits},           {"deferred gradients", rank.deferred},
+          {"stage outputs", rank.outputs}, {"buffers", rank.buffers}};
 }
 
 int64_t kept_inputs_bytes(const PlanModel& model, int64_t batch, int64_t layers_per_checkpoint) {

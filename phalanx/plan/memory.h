@@ -8,7 +8,10 @@
 //   Full recompute keeps ceil(units / layers_per_checkpoint) inputs a stage, a unit being a transformer layer (or a
 //   residual layer of a hybrid). With outputs kept, each pair in flight holds a boundary tensor as well, but for the
 //   last stage.
-//   Window of appendix C: with `capacity`, as many pairs as fit keep their whole stash; the others recompute.
+//   Where backward is split (B, then W), a pair between the two holds its deferred weight gradients instead of its stash
+//   (kPhalanx: a GPT layer 16 T h elements instead of 10, so such a schedule peaks on late ranks).
+//   Window of appendix C: `window_pairs` pairs at a time keep their whole stash, or as many as fit in `capacity`; the
+//   others recompute.
 //   Buffers, T = b s / cp tokens, element e, t = tp, h / t in the stream under sequence parallelism:
 //     recompute working set  the whole stash of one checkpoint's layers (full) or of one core (selective)
 //     layer working set      e (2 T h + 2 T w / t), w the widest inner tensor of a layer
@@ -52,13 +55,14 @@ struct RankMemory {
   int64_t embedding = 0;    // dropout mask
   int64_t head = 0;         // final norm and output layer
   int64_t logits = 0;
+  int64_t deferred = 0;  // weight gradients between B and W
   int64_t outputs = 0;  // boundary tensors that were not let go
   int64_t buffers = 0;
   int64_t pairs = 0;        // in flight at the peak
   int64_t whole_pairs = 0;  // of these, how many need no recompute; all of them without a policy
 
   int64_t state() const { return weights + gradients + optimizer; }
-  int64_t activations() const { return stash + checkpoints + embedding + head + logits + outputs; }
+  int64_t activations() const { return stash + checkpoints + embedding + head + logits + deferred + outputs; }
   int64_t total() const { return state() + activations() + buffers; }
   // The share of micro-batches that are recomputed.
   double recomputed() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <utility>
 
 #include "phalanx/base/error.h"
 
@@ -14,6 +15,7 @@ constexpr std::array kKinds = {LayerKind::kAttention, LayerKind::kMlp, LayerKind
 struct KindBytes {
   int64_t whole = 0;
   int64_t kept = 0;
+  int64_t deferred = 0;
 };
 using BytesByKind = std::array<KindBytes, kKinds.size()>;
 using CountByKind = std::array<int64_t, kKinds.size()>;
@@ -30,6 +32,7 @@ BytesByKind bytes_by_kind(const PlanModel& model, const PlanLayout& layout, cons
       return total_bytes(layer_stash(model, layout, kKinds[i], policy, options.account, options.bytes));
     };
     bytes[i] = {.whole = sum(PlanRecompute::kNone), .kept = sum(layout.recompute)};
+    bytes[i].deferred = deferred_bytes(model, layout, kKinds[i], options.bytes);
   }
   return bytes;
 }
@@ -81,6 +84,7 @@ int64_t recompute_working(const PlanLayout& layout, const BytesByKind& bytes, in
 void add_ends(std::vector<StageBytes>& stages, const PlanModel& model, const PlanLayout& layout,
               const MemoryOptions& options) {
   stages.front().embedding = embedding_stash(model, layout, options.account);
+  stages.front().deferred += deferred_embedding_bytes(model, layout, options.bytes);
   for (const ByteItem& item : head_stash(model, layout, options.account, options.bytes)) {
     (item.label == "logits" ? stages.back().logits : stages.back().head) += item.bytes;
   }
@@ -102,12 +106,14 @@ std::vector<StageBytes> stage_bytes(const PlanModel& model, const PlanLayout& la
   std::vector<StageBytes> stages;
   for (const StageSlice& slice : stage_slices(model, layout)) {
     StageBytes stage;
+    const StageSlice again = {slice.begin, recomputed_end(model, layout, slice)};
     for (size_t i = slice.begin; i < slice.end; ++i) {
       const KindBytes& kind = bytes[index_of(model.pattern.layers[i])];
       stage.whole += kind.whole;
-      stage.kept += kind.kept;
+      stage.kept += i < again.end || layout.recompute != PlanRecompute::kFull ? kind.kept : kind.whole;
+      stage.deferred += kind.deferred;
     }
-    const int64_t units = count_units(model.pattern, slice);
+    const int64_t units = count_units(model.pattern, again);
     if (layout.recompute == PlanRecompute::kFull) {
       const int64_t every = layout.layers_per_checkpoint;
       stage.checkpoints = (units + every - 1) / every * checkpoint;
@@ -120,43 +126,69 @@ std::vector<StageBytes> stage_bytes(const PlanModel& model, const PlanLayout& la
   return stages;
 }
 
-InFlight pairs_in_flight(const PlanLayout& layout, const std::vector<StageBytes>& stages,
-                         const Schedule* schedule) {
-  if (schedule == nullptr) return closed_in_flight(layout);
-  PHALANX_CHECK(schedule->pp == layout.pp && schedule->chunks == layout.chunks,
+HeldByRank held_pairs(const PlanLayout& layout, const std::vector<StageBytes>& stages, const Schedule* schedule,
+                      StashAccount account) {
+  const bool paper = account == StashAccount::kPaper;  // no paper splits backward: a pair keeps its stash until W
+  std::vector<PairBytes> pairs;
+  for (const StageBytes& stage : stages) {
+    pairs.push_back(stage.pair());
+    if (paper) pairs.back().deferred = pairs.back().kept;
+  }
+  PHALANX_CHECK(schedule == nullptr || (schedule->pp == layout.pp && schedule->chunks == layout.chunks),
                 "the schedule is the layout's");
-  std::vector<int64_t> bytes;
-  for (const StageBytes& stage : stages) bytes.push_back(stage.a_micro_batch());
-  return peak_in_flight(*schedule, bytes);
+  HeldByRank ranks =
+      schedule == nullptr ? closed_held(layout, pairs) : held_at_peak(*schedule, pairs, layout.window_pairs);
+  if (!paper) return ranks;
+  for (std::vector<HeldPairs>& chunks : ranks) {
+    for (HeldPairs& held : chunks) held.kept += std::exchange(held.deferred, 0);
+  }
+  return ranks;
 }
+
+namespace {
+
+// One micro-batch of a stage, by label.
+void add_pairs(const PlanModel& model, const PlanLayout& layout, const StageSlice& slice, int64_t pairs,
+               const MemoryOptions& options, std::map<std::string_view, int64_t>& by_label) {
+  if (pairs == 0) return;
+  CountByKind again{};
+  CountByKind once{};
+  const size_t end = recomputed_end(model, layout, slice);
+  for (size_t i = slice.begin; i < slice.end; ++i) ++(i < end ? again : once)[index_of(model.pattern.layers[i])];
+  const PlanRecompute policy =
+      layout.recompute == PlanRecompute::kSelective ? PlanRecompute::kSelective : PlanRecompute::kNone;
+  for (size_t k = 0; k < kKinds.size(); ++k) {
+    if (once[k] == 0) continue;
+    for (const ByteItem& item : layer_stash(model, layout, kKinds[k], policy, options.account, options.bytes))
+      by_label[item.label] += pairs * once[k] * item.bytes;
+  }
+}
+
+}  // namespace
 
 std::vector<ByteItem> rank_stash(const PlanModel& model, const PlanLayout& layout, size_t rank,
                                  const MemoryOptions& options, const Schedule* schedule) {
   const std::vector<StageBytes> stages = stage_bytes(model, layout, options);
   const std::vector<StageSlice> slices = stage_slices(model, layout);
-  const std::vector<int64_t> in_flight = pairs_in_flight(layout, stages, schedule)[rank];
+  const std::vector<HeldPairs> chunks = held_pairs(layout, stages, schedule, options.account)[rank];
   const Placement placement = schedule == nullptr ? layout_placement(layout) : schedule->placement;
+  PlanLayout nothing_again = layout;
+  nothing_again.recompute = PlanRecompute::kNone;
   std::map<std::string_view, int64_t> by_label;
-  for (size_t chunk = 0; chunk < in_flight.size(); ++chunk) {
+  for (size_t chunk = 0; chunk < chunks.size(); ++chunk) {
     const auto stage = static_cast<size_t>(placement[rank][chunk]);
-    const int64_t pairs = in_flight[chunk];
-    CountByKind count{};
-    for (size_t i = slices[stage].begin; i < slices[stage].end; ++i)
-      ++count[index_of(model.pattern.layers[i])];
-    for (size_t k = 0; k < kKinds.size(); ++k) {
-      if (count[k] == 0) continue;
-      for (const ByteItem& item :
-           layer_stash(model, layout, kKinds[k], layout.recompute, options.account, options.bytes)) {
-        by_label[item.label] += pairs * count[k] * item.bytes;
-      }
-    }
+    const HeldPairs& held = chunks[chunk];
+    add_pairs(model, layout, slices[stage], held.kept, options, by_label);
+    add_pairs(model, nothing_again, slices[stage], held.whole, options, by_label);
+    const int64_t stashed = held.kept + held.whole;
     if (stage + 1 == stages.size()) {
       for (const ByteItem& item : head_stash(model, layout, options.account, options.bytes))
-        by_label[item.label] += pairs * item.bytes;
+        by_label[item.label] += stashed * item.bytes;
     }
-    by_label["recompute input"] += pairs * stages[stage].checkpoints;
-    by_label["embedding dropout mask"] += pairs * stages[stage].embedding;
-    by_label["stage output"] += pairs * stages[stage].output;
+    by_label["recompute input"] += held.kept * stages[stage].checkpoints;
+    by_label["embedding dropout mask"] += stashed * stages[stage].embedding;
+    by_label["deferred weight gradients"] += held.deferred * stages[stage].deferred;
+    by_label["stage output"] += held.total() * stages[stage].output;
   }
   std::vector<ByteItem> items;
   for (const auto& [label, bytes] : by_label) {

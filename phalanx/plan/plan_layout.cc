@@ -81,7 +81,16 @@ class LayoutCheck {
       if (l_.layers_per_checkpoint > 1)
         add("layers_per_checkpoint = {} needs recompute full", l_.layers_per_checkpoint);
       if (l_.shard_checkpoints) add("shard_checkpoints needs recompute full");
+      if (l_.block_layers != 0) add("block_layers = {} needs recompute full", l_.block_layers);
     }
+    if (l_.block_layers < 0) add("block_layers = {} is below 0", l_.block_layers);
+    if (l_.block_layers > 0 && l_.layers_per_checkpoint > 1)
+      add("block_layers = {} keeps every input: layers_per_checkpoint = {} does not go with it", l_.block_layers,
+          l_.layers_per_checkpoint);
+    if (l_.recompute_mlp && l_.recompute != PlanRecompute::kSelective)
+      add("recompute_mlp needs recompute selective");
+    if (l_.window_pairs < 0) add("window_pairs = {} is below 0", l_.window_pairs);
+    if (l_.window_pairs > 0 && !l_.recompute_window) add("window_pairs = {} needs recompute_window", l_.window_pairs);
     if (l_.recompute_window && l_.recompute == PlanRecompute::kNone)
       add("recompute_window needs a recompute policy");
     std::string order = l_.order + "-";
@@ -190,8 +199,11 @@ std::string to_string(const PlanLayout& l) {
   if (l.recompute != plain.recompute) {
     std::string text = fmt::format("recompute {}", recompute_name(l.recompute));
     if (l.layers_per_checkpoint > 1) text += fmt::format(" every {} layers", l.layers_per_checkpoint);
+    if (l.block_layers > 0) text += fmt::format(" of {} layers a stage", l.block_layers);
+    if (l.recompute_mlp) text += " with MLPs";
     if (l.shard_checkpoints) text += ", sharded checkpoints";
     if (l.recompute_window) text += ", window";
+    if (l.window_pairs > 0) text += fmt::format(" of {}", l.window_pairs);
     parts.push_back(text);
   }
   if (l.free_outputs != plain.free_outputs) parts.emplace_back("outputs kept");
@@ -226,6 +238,15 @@ std::vector<StageSlice> stage_slices(const PlanModel& model, const PlanLayout& l
                                          : StageSlice{s * equal, (s + 1) * equal};
   }
   return slices;
+}
+
+size_t recomputed_end(const PlanModel& model, const PlanLayout& layout, const StageSlice& slice) {
+  if (layout.recompute != PlanRecompute::kFull) return slice.begin;
+  if (layout.block_layers == 0) return slice.end;
+  size_t end = slice.begin;
+  for (int64_t unit = 0; unit < layout.block_layers && end < slice.end; ++unit)
+    end = unit_end(model.pattern, end, slice.end);
+  return end;
 }
 
 Placement layout_placement(const PlanLayout& layout) {

@@ -31,9 +31,12 @@ struct PlanLayout {
   int64_t global_batch = 1;
   PlanRecompute recompute = PlanRecompute::kNone;
   int64_t layers_per_checkpoint = 1;  // full: transformer layers between two kept inputs
+  int64_t block_layers = 0;           // full: only the first so many transformer layers of a stage; 0: all
+  bool recompute_mlp = false;         // selective: an MLP is computed again from its input
   bool shard_checkpoints = false;     // full: keep 1/t of each input, gather it again
   bool free_outputs = true;           // appendix B: a stage's output goes once it is sent
   bool recompute_window = false;      // appendix C: recompute only micro-batches that do not fit
+  int64_t window_pairs = 0;           // with the window: so many (micro-batch, chunk) pairs keep all; 0: what fits
   bool scatter_gather = true;         // Narayanan et al. 2021, section 4.1: send 1/t of a boundary tensor
   int64_t zero = 0;                   // stage
   std::string order = "tp-cp-dp-pp";  // of ranks, fastest first
@@ -60,6 +63,9 @@ struct StageSlice {
   size_t size() const { return end - begin; }
   bool operator==(const StageSlice&) const = default;
 };
+
+// Behind the layers of a stage that full recompute runs again.
+size_t recomputed_end(const PlanModel& model, const PlanLayout& layout, const StageSlice& slice);
 
 // By stage. Where the pattern has `|`, its slices; a GPT, equally many pairs each; a hybrid is cut so that the stage
 // with most work (forward FLOPs at the model's sequence, the head included) has as little as can be, and within that

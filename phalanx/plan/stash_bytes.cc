@@ -159,6 +159,8 @@ std::vector<ByteItem> layer_stash(const PlanModel& model, const PlanLayout& layo
                                   PlanRecompute policy, StashAccount account, const ByteSizes& bytes) {
   PHALANX_CHECK(is_plannable(kind), "a kind of layer that cannot be planned");
   if (policy == PlanRecompute::kFull) return {};
+  if (policy == PlanRecompute::kSelective && layout.recompute_mlp && kind == LayerKind::kMlp)
+    return {{"recompute input", bytes.activation * sizes_of(model, layout).stream}};
   return Layer(model, layout, policy, account, bytes).take(kind);
 }
 
@@ -176,6 +178,37 @@ std::vector<ByteItem> head_stash(const PlanModel& model, const PlanLayout& layou
   return {{"final norm input", stream},
           {"head input", bytes.activation * sizes.shared},
           {"logits", bytes.statistic * sizes.tokens * (model.vocab / layout.tp)}};
+}
+
+int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKind kind, const ByteSizes& bytes) {
+  const Sizes sizes = sizes_of(model, layout);
+  const int64_t ends = 2 * sizes.stream;  // gradient of the last product, input of the first
+  switch (kind) {
+    case LayerKind::kAttention: {
+      const int64_t query = sizes.tokens * (model.heads / layout.tp) * model.head_dim;
+      const int64_t key = sizes.tokens * share(model.kv_groups, layout.tp) * model.head_dim;
+      return bytes.activation * (ends + 2 * query + 2 * key);
+    }
+    case LayerKind::kMlp: {
+      const int64_t inner = sizes.tokens * (model.ffn / layout.tp);
+      return bytes.activation * (ends + inner + (model.gated_mlp ? 2 : 1) * inner);
+    }
+    case LayerKind::kMamba2: {
+      const MambaSizes& m = model.mamba;
+      const int64_t inner = m.inner / layout.tp;
+      const int64_t in_width = 2 * inner + 2 * share(m.groups, layout.tp) * m.state + m.heads() / layout.tp;
+      return bytes.activation * (ends + sizes.tokens * (inner + in_width));
+    }
+    case LayerKind::kMamba1:
+    case LayerKind::kExperts:
+    case LayerKind::kCrossAttention:
+      break;
+  }
+  PHALANX_CHECK(false, "a kind of layer that cannot be planned");
+}
+
+int64_t deferred_embedding_bytes(const PlanModel& model, const PlanLayout& layout, const ByteSizes& bytes) {
+  return bytes.activation * sizes_of(model, layout).stream;
 }
 
 int64_t embedding_stash(const PlanModel& model, const PlanLayout& layout, StashAccount account) {
@@ -199,11 +232,7 @@ int64_t output_bytes(const PlanModel& model, const PlanLayout& layout, StashAcco
 
 int64_t count_units(const Pattern& pattern, const StageSlice& slice) {
   int64_t units = 0;
-  for (size_t i = slice.begin; i < slice.end; ++i) {
-    const bool ends_pair = i > slice.begin && pattern.layers[i] == LayerKind::kMlp &&
-                           pattern.layers[i - 1] == LayerKind::kAttention;
-    if (!ends_pair) ++units;
-  }
+  for (size_t i = slice.begin; i < slice.end; i = unit_end(pattern, i, slice.end)) ++units;
   return units;
 }
 

@@ -140,10 +140,14 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
   std::vector<StageTime> stages(slices.size());
   for (size_t s = 0; s < slices.size(); ++s) {
     LayerTime sum;
+    const size_t again = layout.recompute == PlanRecompute::kFull ? recomputed_end(model, layout, slices[s])
+                                                                  : slices[s].end;
     for (size_t i = slices[s].begin; i < slices[s].end; ++i) {
       const auto kind = std::find(kinds.begin(), kinds.end(), model.pattern.layers[i]);
       PHALANX_CHECK(kind != kinds.end(), "check_layout refuses kinds that have no price");
-      sum = sum + times[static_cast<size_t>(kind - kinds.begin())];
+      LayerTime layer = times[static_cast<size_t>(kind - kinds.begin())];
+      if (i >= again) layer.recompute = {};
+      sum = sum + layer;
     }
     if (layout.zero >= 3) {
       const WeightTimes weights = zero3_times(model, slices[s], parameters[s], sum, layout, cluster, software);

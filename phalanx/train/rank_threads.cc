@@ -23,13 +23,13 @@ TrainSummary train_all_ranks(const RunConfig& config, std::shared_ptr<const Toke
   const int size = mesh.world_size();
   if (size == 1) return train_one(config, std::move(tokenizer), {}, interrupt, loaded);
   comm::LocalWorld world(size, {});
-  BoxExchange boxes(static_cast<size_t>(size));
+  RankExchange exchange(size);
   TrainSummary summary;
   comm::run_ranks(world, [&](int rank) {
     RankGroups groups(mesh, rank, [&](const std::string& name, const std::vector<int>& ranks) {
       return world.group(rank, name, ranks);
     });
-    const TrainSummary mine = train_one(config, tokenizer, {.groups = &groups, .boxes = &boxes}, interrupt, loaded);
+    const TrainSummary mine = train_one(config, tokenizer, {.groups = &groups, .exchange = &exchange}, interrupt, loaded);
     if (rank == 0) summary = mine;
   });
   return summary;

@@ -67,7 +67,6 @@ void check_train(const TrainConfig& t, Violations& v) {
   require_interval(t.exit_interval, "train.exit_interval", v);
   v.require(t.eval_iters >= 0, "train.eval_iters must be at least 0");
   v.require(t.recompute_num_layers > 0, "train.recompute_num_layers must be positive");
-  v.require(t.dtype != DtypeKind::kFp16, "train.dtype fp16 is not supported yet: use bf16");
   for (const std::string& module : t.recompute_modules) {
     const std::array known = {"core_attn", "layernorm", "mlp_act"};
     v.require(std::find(known.begin(), known.end(), module) != known.end(),
@@ -176,7 +175,7 @@ void resolve_run(RunConfig& config) {
   finalize(config.model);
   validate(config.model);
   if (config.parallel.world_size > 1) check_layout(config);
-  validate(config.optim);
+  validate(config.optim, config.train.dtype == DtypeKind::kFp16);
   resolve(config.optim);
 }
 

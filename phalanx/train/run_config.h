@@ -115,6 +115,7 @@ struct LogConfig {
   bool params_norm = false;
   std::string level = "info";
   bool memory = false;
+  int64_t timeline_step = 0;
 
   template <typename Visitor>
   void visit_fields(Visitor& v) {
@@ -123,6 +124,8 @@ struct LogConfig {
     v.field("params_norm", params_norm, "log the norm of the weights with each line");
     v.field("level", level, "debug, info, warning, error or off");
     v.field("memory", memory, "log a table of bytes by kind after the first step");
+    v.field("timeline_step", timeline_step,
+            "draw how the pipeline ran in this step, beside the plan: RUN_DIR/timeline_step_N.svg; 0 means never");
   }
 };
 

@@ -109,7 +109,8 @@ std::vector<TensorBox> training_boxes(const RunConfig& config, Model& model, con
 void save_training(const RunConfig& config, const std::vector<TensorBox>& boxes, const TrainState& state) {
   const Json metadata = {
       {"kind", "train"},          {"step", state.step},         {"consumed_samples", state.consumed_samples},
-      {"updates", state.updates}, {"outliers", state.outliers}, {"config", config_to_json(config)}};
+      {"updates", state.updates}, {"outliers", state.outliers}, {"loss_scaler", state.loss_scaler},
+      {"config", config_to_json(config)}};
   make_directories(config.checkpoint.save);
   write_checkpoint(step_folder(config.checkpoint.save, state.step), boxes, metadata);
   apply_retention(config, state.step);
@@ -136,6 +137,7 @@ TrainState load_training(const RunConfig& config, const std::string& folder, Mod
   state.consumed_samples = json_get<int64_t>(metadata, "consumed_samples", folder);
   state.updates = has_optimizer ? json_get<int64_t>(metadata, "updates", folder) : 0;
   state.outliers = json_get<Json>(metadata, "outliers", folder);
+  if (metadata.contains("loss_scaler")) state.loss_scaler = metadata.at("loss_scaler");
   return state;
 }
 

@@ -2,7 +2,7 @@
 //
 // Purpose: a checkpoint of a run: tensors (checkpoint/model_state.h) plus the few numbers and the config that make the
 //   next step the same as if nothing had stopped.
-// Contract: metadata = {"kind": "train", "step", "consumed_samples", "updates", "outliers", "config"}. Loading compares
+// Contract: metadata = {"kind": "train", "step", "consumed_samples", "updates", "outliers", "loss_scaler", "config"}. Loading compares
 //   what decides the function (the model section) and refuses another model by naming the fields that differ.
 #pragma once
 
@@ -21,6 +21,7 @@ struct TrainState {
   int64_t consumed_samples = 0;
   int64_t updates = 0;
   Json outliers;
+  Json loss_scaler;  // null in checkpoints that have none
 };
 
 // What this rank adds to a checkpoint.

@@ -15,7 +15,6 @@
 #include "phalanx/base/log.h"
 #include "phalanx/checkpoint/checkpoint.h"
 #include "phalanx/tensor/device.h"
-#include "phalanx/checkpoint/model_state.h"
 #include "phalanx/train/interrupt.h"
 #include "phalanx/train/rank_layout.h"
 #include "phalanx/train/train_checkpoint.h"
@@ -84,7 +83,8 @@ Trainer::Trainer(RunConfig config, std::shared_ptr<const Tokenizer> tokenizer, T
       tokenizer_(std::move(tokenizer)),
       alone_(place.groups == nullptr ? single_rank() : nullptr),
       groups_(place.groups == nullptr ? alone_.get() : place.groups),
-      boxes_(place.boxes),
+      exchange_(place.exchange),
+      scaler_(config_.optim, config_.train.dtype == DtypeKind::kFp16),
       schedule_(config_.optim, total_samples(config_), config_.train.global_batch_size),
       batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size,
                   config_.train.micro_batch_size * groups_->mesh().size("dp")) {
@@ -133,35 +133,6 @@ bool Trainer::done() const {
   return progress_.consumed_samples >= total_samples(config_);
 }
 
-// Micro-batch k of a step goes to data rank k mod dp, so that a step of any size keeps its numbers.
-std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first,
-                                              int64_t count) const {
-  const int64_t size = config_.train.micro_batch_size;
-  const int64_t stride = size * groups_->mesh().size("dp");
-  std::vector<HostBatch> mine;
-  for (int64_t begin = size * groups_->coordinate("dp"); begin < count; begin += stride) {
-    std::vector<HostBatch> one = build_micro_batches(source, first + begin, std::min(size, count - begin), size,
-                                                     config_.model.seq_length, rules_);
-    one[0].first_sample = begin;
-    mine.push_back(std::move(one[0]));
-  }
-  return mine;
-}
-
-StepLayout Trainer::step_layout() const {
-  if (groups_->is_alone()) return {};
-  return {.groups = groups_,
-          .schedule = schedule_name(config_.parallel),
-          .chunks = static_cast<int>(config_.parallel.chunks)};
-}
-
-bool Trainer::any_rank(bool mine) const {
-  if (groups_->is_alone()) return mine;
-  Tensor flag = at::full({1}, mine ? 1 : 0, at::TensorOptions(at::kLong));
-  groups_->world().all_reduce(flag, comm::ReduceOp::kMax);
-  return flag.item<int64_t>() != 0;
-}
-
 int64_t Trainer::samples_of_step(int64_t consumed) const {
   return std::min(total_samples(config_) - consumed, batch_size_.at(consumed));
 }
@@ -180,7 +151,10 @@ void Trainer::start_loader() {
 }
 
 void Trainer::check_finite(const StepOutcome& outcome) const {
-  if (!config_.train.check_for_nan || (std::isfinite(outcome.loss) && std::isfinite(outcome.grad_norm)))
+  // With a dynamic loss scale a norm that overflows is a step to skip.
+  const bool norm_counts = !scaler_.is_dynamic();
+  if (!config_.train.check_for_nan ||
+      (std::isfinite(outcome.loss) && (std::isfinite(outcome.grad_norm) || !norm_counts)))
     return;
   const std::optional<int64_t> newest = newest_step(config_.checkpoint.save);
   throw Error(ErrorKind::kNumeric,
@@ -216,13 +190,17 @@ void Trainer::one_step(StepMetrics& metrics) {
   context.step = step;
   context.seed = static_cast<uint64_t>(config_.train.seed);
   context.lr = schedule_.at(progress_.consumed_samples);
+  context.loss_scale = scaler_.scale();
   context.update = std::find(skip.begin(), skip.end(), step) == skip.end();
   const double waited = loader_->waited_seconds();
   const std::optional<std::vector<HostBatch>> batches = loader_->next();
   waited_seconds_ = loader_->waited_seconds() - waited;
   PHALANX_CHECK(batches.has_value(), "the loader ends where the run does");
-  const StepOutcome outcome = run_train_step(*model_, *optimizer_, *batches, context, step_layout());
+  const StepOutcome outcome = run_train_step(*model_, *optimizer_, *batches, context, step_layout(step));
+  if (config_.log.timeline_step == step) draw_timeline(outcome, step, batches->size());
   if (context.update) check_finite(outcome);
+  if (context.update) scaler_.update(outcome.applied);
+  if (scaler_.is_dynamic()) metrics.loss_scale = context.loss_scale;
   progress_.step = step;
   progress_.consumed_samples += samples;
   metrics.step = step;
@@ -231,6 +209,7 @@ void Trainer::one_step(StepMetrics& metrics) {
   metrics.lr = context.lr;
   metrics.tokens = outcome.tokens;
   metrics.stash_bytes = outcome.stash_bytes;
+  metrics.exposed_comm_s = outcome.exposed_comm_s;
   metrics.consumed_samples = progress_.consumed_samples;
   if (!outcome.applied) metrics.skipped = true;
   if (config_.log.memory && step == first_step_ && is_first()) log_memory(outcome);
@@ -238,6 +217,7 @@ void Trainer::one_step(StepMetrics& metrics) {
     const double norm = optimizer_->weight_norm();
     if (report_) report_->note(fmt::format("step {}: norm of the weights {:.6f}", step, norm));
   }
+  if (!outcome.applied && scaler_.is_dynamic()) return;  // the scale was too large: no outlier
   const OutlierVerdict verdict = outliers_.observe(step, outcome.loss, outcome.grad_norm);
   if (!verdict.ok() && report_) report_->say(verdict.message);
 }
@@ -252,7 +232,7 @@ void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
   for (int64_t first = 0; first < count; first += at_once) {
     if (any_rank(interrupt.signal() != 0)) return;  // half an evaluation is no number
     const auto batches = micro_batches(*valid_, first, std::min(at_once, count - first));
-    const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step}, step_layout());
+    const EvalSum sum = run_eval(*model_, batches, {.step = progress_.step}, step_layout(0));
     total.nll += sum.nll;
     total.counted += sum.counted;
     for (const HostBatch& host : batches) {
@@ -273,25 +253,6 @@ void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
   if (bytes > 0) metrics.valid_bpb = total.nll / std::numbers::ln2 / bytes;
 }
 
-void Trainer::save() {
-  if (saved_step_ == progress_.step) return;
-  const TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(), outliers_.to_json()};
-  std::vector<TensorBox> boxes = training_boxes(config_, *model_, *optimizer_);
-  if (groups_->is_alone()) {
-    save_training(config_, boxes, state);
-  } else {
-    (*boxes_)[static_cast<size_t>(groups_->rank())] = std::move(boxes);
-    groups_->world().barrier();
-    if (is_first()) {
-      std::vector<TensorBox> all;
-      for (std::vector<TensorBox>& of_rank : *boxes_) std::move(of_rank.begin(), of_rank.end(), std::back_inserter(all));
-      save_training(config_, assemble_boxes(all), state);
-    }
-    groups_->world().barrier();
-  }
-  saved_step_ = progress_.step;
-}
-
 void Trainer::load_folder(const std::string& folder, bool own_run) {
   const bool with_state = own_run || !config_.checkpoint.finetune;
   const TrainState state = load_training(config_, folder, *model_, *optimizer_, with_state);
@@ -299,6 +260,7 @@ void Trainer::load_folder(const std::string& folder, bool own_run) {
   progress_ = {state.step, state.consumed_samples};
   optimizer_->set_updates(state.updates);
   outliers_.from_json(state.outliers, folder);
+  if (!state.loss_scaler.is_null()) scaler_.from_json(state.loss_scaler, folder);
   if (own_run) saved_step_ = state.step;
   if (is_first()) log_info(fmt::format("resumed from {} at step {}", folder, state.step));
 }

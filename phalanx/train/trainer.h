@@ -17,6 +17,7 @@
 #include "phalanx/data/prefetcher.h"
 #include "phalanx/engine/rank_groups.h"
 #include "phalanx/model/model.h"
+#include "phalanx/optim/loss_scaler.h"
 #include "phalanx/optim/lr_schedule.h"
 #include "phalanx/optim/optimizer.h"
 #include "phalanx/telemetry/outliers.h"
@@ -26,6 +27,7 @@
 #include "phalanx/train/report.h"
 #include "phalanx/train/run_config.h"
 #include "phalanx/train/sample_source.h"
+#include "phalanx/train/timeline.h"
 
 namespace phalanx {
 
@@ -43,13 +45,17 @@ struct TrainSummary {
   bool finished = false;  // false: left early (signal, exit_interval, duration)
 };
 
-// Where ranks that are threads lay what rank 0 writes into a checkpoint, by rank.
-using BoxExchange = std::vector<std::vector<TensorBox>>;
+// Where ranks that are threads lay what rank 0 writes, by rank.
+struct RankExchange {
+  explicit RankExchange(int ranks) : boxes(static_cast<size_t>(ranks)), spans(static_cast<size_t>(ranks)) {}
+  std::vector<std::vector<TensorBox>> boxes;  // of a checkpoint
+  std::vector<RankSpans> spans;               // of a recorded step
+};
 
 // A rank's place in the run; the default is a run of one rank. Both outlive the trainer.
 struct TrainRank {
   RankGroups* groups = nullptr;
-  BoxExchange* boxes = nullptr;
+  RankExchange* exchange = nullptr;
 };
 
 class Trainer {
@@ -78,7 +84,8 @@ class Trainer {
   void start_loader();
   // This data rank's share of the samples first .. first + count - 1 of one step.
   std::vector<HostBatch> micro_batches(const SampleSource& source, int64_t first, int64_t count) const;
-  StepLayout step_layout() const;
+  StepLayout step_layout(int64_t step) const;
+  void draw_timeline(const StepOutcome& outcome, int64_t step, size_t micro_batches);
   bool is_first() const { return groups_->rank() == 0; }
   // Whether any rank says so.
   bool any_rank(bool mine) const;
@@ -87,11 +94,12 @@ class Trainer {
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<RankGroups> alone_;  // the groups of a run of one rank
   RankGroups* groups_;
-  BoxExchange* boxes_;
+  RankExchange* exchange_;
   std::vector<int64_t> token_bytes_;  // bytes of each token's text, for bits per byte
   kernels::Gemm gemm_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Optimizer> optimizer_;
+  LossScaler scaler_;
   std::unique_ptr<SampleSource> train_;
   std::unique_ptr<SampleSource> valid_;
   LrSchedule schedule_;

@@ -44,19 +44,21 @@ RankOutcome run_rank(const RunConfig& config, RankGroups& groups, const StepData
                      const LayoutHooks& hooks) {
   const kernels::Gemm gemm;
   Model model(config.model, options_of(config, groups), gemm, groups.tensor());
-  Optimizer optimizer(model.parameters(), config.optim, accumulator_of(model.dtype()), optim_of(config, groups));
   if (hooks.built) hooks.built(groups.rank(), model);
+  Optimizer optimizer(model.parameters(), config.optim, accumulator_of(model.dtype()), optim_of(config, groups));
   const StepLayout layout = {.groups = groups.is_alone() ? nullptr : &groups,
                              .schedule = schedule_name(config.parallel),
                              .chunks = static_cast<int>(config.parallel.chunks),
+                             .scatter_gather = hooks.scatter_gather,
                              .record = hooks.record};
+  const StepFunction train_step = hooks.step ? hooks.step : run_train_step;
   RankOutcome outcome;
   for (int64_t step = 1; step <= steps; ++step) {
     std::vector<HostBatch> batches = data(step, groups.coordinate("dp"), groups.mesh().size("dp"));
     if (hooks.batches) hooks.batches(groups.rank(), batches);
-    outcome.last = run_train_step(model, optimizer, batches,
-                                  {.step = step, .seed = static_cast<uint64_t>(config.train.seed), .lr = config.optim.lr},
-                                  layout);
+    outcome.last = train_step(model, optimizer, batches,
+                              {.step = step, .seed = static_cast<uint64_t>(config.train.seed), .lr = config.optim.lr},
+                              layout);
     outcome.losses.push_back(outcome.last.loss);
     outcome.norms.push_back(outcome.last.grad_norm);
   }
@@ -72,10 +74,11 @@ LayoutRun run_layout(const RunConfig& config, const StepData& data, int64_t step
   const Mesh mesh = plan_mesh(config.parallel).mesh;
   const int size = mesh.world_size();
   std::vector<RankOutcome> outcomes(static_cast<size_t>(size));
-  comm::LocalWorld world(size, {});
+  comm::LocalWorld world(size, {.threads_per_rank = static_cast<int>(config.runtime.threads)});
   comm::run_ranks(world, [&](int rank) {
     RankGroups groups(mesh, rank, [&](const std::string& name, const std::vector<int>& ranks) {
-      return world.group(rank, name, ranks);
+      std::unique_ptr<comm::Group> group = world.group(rank, name, ranks);
+      return hooks.group ? hooks.group(rank, std::move(group)) : std::move(group);
     });
     outcomes[static_cast<size_t>(rank)] = run_rank(config, groups, data, steps, hooks);
   });

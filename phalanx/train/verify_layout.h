@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,18 @@ struct LayoutRun {
   std::vector<StepOutcome> last;  // of the last step, by rank
 };
 
+// As run_train_step.
+using StepFunction = std::function<StepOutcome(Model& model, Optimizer& optimizer, const std::vector<HostBatch>& batches,
+                                               const StepContext& context, const StepLayout& layout)>;
+
 // What a test changes on purpose. Called on every rank.
 struct LayoutHooks {
-  std::function<void(int rank, Model& model)> built;
+  std::function<void(int rank, Model& model)> built;  // before the optimizer takes the parameters
   std::function<void(int rank, std::vector<HostBatch>& batches)> batches;
+  // What stands between a rank and a group of it.
+  std::function<std::unique_ptr<comm::Group>(int rank, std::unique_ptr<comm::Group> group)> group;
+  StepFunction step;  // instead of run_train_step
+  bool scatter_gather = true;
   bool record = false;
 };
 

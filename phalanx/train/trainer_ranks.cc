@@ -1,0 +1,87 @@
+// What a trainer does together with the trainers of other ranks.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "phalanx/base/error.h"
+#include "phalanx/checkpoint/model_state.h"
+#include "phalanx/pipeline/generate.h"
+#include "phalanx/train/rank_layout.h"
+#include "phalanx/train/train_checkpoint.h"
+#include "phalanx/train/trainer.h"
+
+namespace phalanx {
+
+// Micro-batch k of a step goes to data rank k mod dp, so that a step of any size keeps its numbers.
+std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first,
+                                              int64_t count) const {
+  const int64_t size = config_.train.micro_batch_size;
+  const int64_t stride = size * groups_->mesh().size("dp");
+  std::vector<HostBatch> mine;
+  for (int64_t begin = size * groups_->coordinate("dp"); begin < count; begin += stride) {
+    std::vector<HostBatch> one = build_micro_batches(source, first + begin, std::min(size, count - begin), size,
+                                                     config_.model.seq_length, rules_);
+    one[0].first_sample = begin;
+    mine.push_back(std::move(one[0]));
+  }
+  return mine;
+}
+
+StepLayout Trainer::step_layout(int64_t step) const {
+  const bool record = config_.log.timeline_step == step;
+  if (groups_->is_alone()) return {.record = record};
+  return {.groups = groups_,
+          .schedule = schedule_name(config_.parallel),
+          .chunks = static_cast<int>(config_.parallel.chunks),
+          .record = record};
+}
+
+// The pipeline of tensor and data rank 0.
+void Trainer::draw_timeline(const StepOutcome& outcome, int64_t step, size_t micro_batches) {
+  std::vector<RankSpans> ranks = {{outcome.started, outcome.spans}};
+  if (!groups_->is_alone()) {
+    exchange_->spans[static_cast<size_t>(groups_->rank())] = ranks[0];
+    groups_->world().barrier();
+    ranks.clear();
+    for (int p = 0; p < groups_->mesh().size("pp"); ++p) {
+      ranks.push_back(exchange_->spans[static_cast<size_t>(groups_->mesh().rank_at(0, "pp", p))]);
+    }
+    groups_->world().barrier();
+  }
+  if (!is_first() || micro_batches == 0) return;
+  const Schedule schedule = make_schedule({.kind = schedule_name(config_.parallel),
+                                           .pp = groups_->mesh().size("pp"),
+                                           .chunks = static_cast<int>(config_.parallel.chunks),
+                                           .micro_batches = static_cast<int>(micro_batches)});
+  write_timelines(config_.runtime.run_dir, step, schedule, ranks);
+}
+
+bool Trainer::any_rank(bool mine) const {
+  if (groups_->is_alone()) return mine;
+  Tensor flag = at::full({1}, mine ? 1 : 0, at::TensorOptions(at::kLong));
+  groups_->world().all_reduce(flag, comm::ReduceOp::kMax);
+  return flag.item<int64_t>() != 0;
+}
+
+void Trainer::save() {
+  if (saved_step_ == progress_.step) return;
+  const TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(), outliers_.to_json(),
+                         scaler_.to_json()};
+  std::vector<TensorBox> boxes = training_boxes(config_, *model_, *optimizer_);
+  if (groups_->is_alone()) {
+    save_training(config_, boxes, state);
+  } else {
+    exchange_->boxes[static_cast<size_t>(groups_->rank())] = std::move(boxes);
+    groups_->world().barrier();
+    if (is_first()) {
+      std::vector<TensorBox> all;
+      for (std::vector<TensorBox>& of_rank : exchange_->boxes) std::move(of_rank.begin(), of_rank.end(), std::back_inserter(all));
+      save_training(config_, assemble_boxes(all), state);
+    }
+    groups_->world().barrier();
+  }
+  saved_step_ = progress_.step;
+}
+
+}  // namespace phalanx
