@@ -89,6 +89,16 @@ function(_phalanx_add_test name sources library tier)
   set_tests_properties(${name}_slow PROPERTIES LABELS slow TIMEOUT 1800 ENVIRONMENT "${environment}")
 endfunction()
 
+# NAME_bench from the *_bench.cc of a module; built when it is asked for.
+function(_phalanx_add_bench name library)
+  file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/phalanx/${name}/*_bench.cc)
+  if(benches)
+    add_executable(${name}_bench EXCLUDE_FROM_ALL ${benches})
+    target_link_libraries(${name}_bench PRIVATE ${library})
+    target_precompile_headers(${name}_bench REUSE_FROM phalanx_pch)
+  endif()
+endfunction()
+
 # The texts of phalanx/NAME/FOLDER/*.toml as a source file, written anew when one of them changes.
 function(_phalanx_embed out_source name folder)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/phalanx/${name}/${folder}/*.toml)
@@ -140,6 +150,7 @@ function(phalanx_module name)
     endif()
     set(PHALANX_MODULES ${library} ${PHALANX_MODULES} CACHE INTERNAL "")
     _phalanx_add_test(${name}_test "${tests}" ${library} TENSOR)
+    _phalanx_add_bench(${name} ${library})
   endif()
 endfunction()
 

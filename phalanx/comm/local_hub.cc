@@ -10,7 +10,7 @@ namespace phalanx::comm {
 namespace {
 
 // An operation that writes no more than this is run by the rank that comes last: waking a helper takes longer.
-constexpr int64_t kSmallBytes = int64_t{64} << 10;
+constexpr int64_t kSmallBytes = int64_t{256} << 10;
 
 bool is_message(OpKind kind) {
   return kind == OpKind::kSend || kind == OpKind::kRecv;

@@ -14,6 +14,8 @@
 namespace phalanx::comm {
 namespace {
 
+constexpr int64_t kWorthAThread = 4;  // slices
+
 // The C++ library waits on an atomic without a deadline and on a condition variable only through a lock that all waiters
 // then queue for; the system call has neither fault.
 void futex_wait(const std::atomic<uint32_t>& word, uint32_t value, double seconds) {
@@ -104,7 +106,7 @@ void ProgressPool::add(std::shared_ptr<Operation> operation) {
     const std::lock_guard lock(mutex_);
     ready_.push_back(std::move(operation));
   }
-  changed_.notify_all();
+  changed_.notify_one();
 }
 
 void ProgressPool::run() {
@@ -114,6 +116,8 @@ void ProgressPool::run() {
     if (stopped_) return;
     const std::shared_ptr<Operation> operation = ready_.front();
     lock.unlock();
+    // One wakes the next, as long as there is work for it: the ranks themselves may be faster.
+    if (operation->slices_left() > kWorthAThread) changed_.notify_one();
     operation->help();
     lock.lock();
     // Nothing is left to take from it; who comes back first removes it.

@@ -65,6 +65,7 @@ struct Operation {
 
   void make_ready();  // by the last rank
   int64_t written_bytes() const { return transfer_.written_bytes(); }
+  int64_t slices_left() const { return left_.load(std::memory_order_relaxed); }
   bool help();  // runs what slices it can get; whether it got one
 
  private:

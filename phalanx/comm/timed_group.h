@@ -7,6 +7,8 @@
 #pragma once
 
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "phalanx/comm/group.h"
 
@@ -15,6 +17,13 @@ namespace phalanx::comm {
 struct CommClock {
   double exposed = 0;
   int64_t operations = 0;
+  bool keeps_waits = false;
+  std::vector<std::pair<double, double>> waits;  // with keeps_waits: monotonic time of each, begin and end
+
+  void add(double begin, double end) {
+    exposed += end - begin;
+    if (keeps_waits) waits.emplace_back(begin, end);
+  }
 };
 
 // `clock` outlives the group. A group of one is handed back as it is.

@@ -79,8 +79,7 @@ constexpr MegatronFlag kRows[] = {
     value("--recompute-num-layers", "train.recompute_num_layers"),
     list("--recompute-modules", "train.recompute_modules"),
     turns("--recompute-activations", "train.recompute", "selective"),
-    no_switch("--distribute-saved-activations",
-              "say --sequence-parallel instead, which splits saved inputs over tensor ranks"),
+    turns("--distribute-saved-activations", "train.distribute_saved_activations", "true"),
 
     // Older spellings that scripts still carry.
     value("--layernorm-epsilon", "model.norm_epsilon"),

@@ -93,11 +93,11 @@ class FullRun {
         {"sequence_parallel"}, {"schedule", "order"}, {}, {});
     add("train",
         {"micro_batch_size", "global_batch_size", "train_iters", "train_samples", "seed", "eval_interval",
-         "eval_iters", "exit_interval", "recompute_num_layers"},
+         "eval_iters", "exit_interval", "recompute_num_layers", "recompute_window_micro_batches"},
         {"exit_duration_minutes"},
         {"skip_train", "check_for_nan", "eod_mask_loss", "reset_position_ids", "reset_attention_mask",
-         "reset_at_sequences"},
-        {"recompute", "recompute_method", "dtype"}, {"rampup_batch_size", "iterations_to_skip"},
+         "reset_at_sequences", "distribute_saved_activations", "offload_stash"},
+        {"recompute", "recompute_method", "dtype", "stash_mode"}, {"rampup_batch_size", "iterations_to_skip"},
         {"recompute_modules"});
     add("optim",
         {"lr_decay_iters", "lr_decay_samples", "lr_warmup_iters", "lr_warmup_samples", "lr_wsd_decay_iters",

@@ -24,7 +24,9 @@ struct Unit {
   Side side;
   Stash stash;
   WeightGrads grads;
-  int64_t held = 0;  // bytes counted for it
+  bool whole = false;  // keeps everything: has a place in the window
+  int64_t held = 0;    // bytes counted for it
+  int64_t hosted = 0;
 };
 
 class ScheduleRun {
@@ -104,7 +106,7 @@ class ScheduleRun {
     const int stage = stage_of(action);
     const Batch& batch = batch_of(action);
     if (u.has_message) take_forward(u, stage, batch);
-    if (schedule_.forward_only) u.stash = Stash::null();
+    open_stash(u);
     u.out = program_.forward(action.chunk, u.in, batch, u.side, u.stash);
     u.in = Tensor();
     if (is_last(stage)) {
@@ -119,6 +121,16 @@ class ScheduleRun {
     if (schedule_.forward_only) return;
     result_.peak_pairs = std::max(result_.peak_pairs, ++pairs_);
     count(u);
+  }
+
+  void open_stash(Unit& u) {
+    if (schedule_.forward_only) {
+      u.stash = Stash::null();
+      return;
+    }
+    u.whole = whole_pairs_ < options_.stash.window;
+    if (u.whole) ++whole_pairs_;
+    u.stash = Stash({.keep_all = u.whole, .offload = options_.stash.offload});
   }
 
   void backward(const Action& action) {
@@ -140,6 +152,7 @@ class ScheduleRun {
       }
     }
     if (!split) --pairs_;
+    if (u.whole) --whole_pairs_;
     count(u);
   }
 
@@ -209,14 +222,31 @@ class ScheduleRun {
     const int64_t now = u.stash.bytes() + u.grads.deferred_bytes();
     held_ += now - u.held;
     u.held = now;
-    if (held_ <= result_.stash_bytes) return;
-    result_.stash_bytes = held_;
+    hosted_ += u.stash.host_bytes() - u.hosted;
+    u.hosted = u.stash.host_bytes();
+    result_.stash_bytes = std::max(result_.stash_bytes, held_);
+    result_.host_bytes = std::max(result_.host_bytes, hosted_);
+    if (held_ + hosted_ <= most_) return;
+    most_ = held_ + hosted_;
+    list_held();
+  }
+
+  void list_held() {
     result_.stash_by_label.clear();
-    for (const Unit& other : units_) {
-      for (const auto& [label, bytes] : other.stash.bytes_by_label()) result_.stash_by_label[label] += bytes;
-      if (other.grads.deferred_bytes() > 0) {
-        result_.stash_by_label["deferred weight gradients"] += other.grads.deferred_bytes();
-      }
+    result_.items.clear();
+    for (size_t i = 0; i < units_.size(); ++i) {
+      const Unit& u = units_[i];
+      const auto micro_batches = static_cast<size_t>(schedule_.micro_batches);
+      const auto add = [&](StashItem item) {
+        result_.stash_by_label[item.label] += item.bytes;
+        if (!options_.stash.items) return;
+        result_.items.push_back({.micro_batch = static_cast<int>(i % micro_batches),
+                                 .chunk = static_cast<int>(i / micro_batches),
+                                 .item = std::move(item)});
+      };
+      for (StashItem& item : u.stash.items()) add(std::move(item));
+      const int64_t deferred = u.grads.deferred_bytes();
+      if (deferred > 0) add({.label = "deferred weight gradients", .bytes = deferred});
     }
   }
 
@@ -235,7 +265,10 @@ class ScheduleRun {
   std::vector<Unit> units_;
   std::deque<SentMessage> sent_;
   int pairs_ = 0;
-  int64_t held_ = 0;
+  int64_t whole_pairs_ = 0;
+  int64_t held_ = 0;    // bytes on the device
+  int64_t hosted_ = 0;  // offloaded
+  int64_t most_ = 0;    // of both together
   double arrived_ = 0;  // when the action at hand could begin
   ExecutorResult result_;
 };

@@ -9,7 +9,7 @@
 //   (Narayanan et al. 2021, section 4.1); under sequence parallelism a boundary tensor is split already.
 //   The stash held at any time, deferred gradients included, is counted in bytes and in pairs.
 // Errors: those of the program; Error(kPeer) from the groups.
-// Source: Narayanan et al. 2021, section 2.2; Qi et al. 2023 for B and W.
+// Source: Narayanan et al. 2021, section 2.2; Korthikanti et al. 2022, appendix C, for the window; Qi et al. 2023 for B and W.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,23 @@ struct ExecutorGroups {
   comm::Group* tensor = nullptr;
 };
 
+// What happens to stashes between F and B.
+struct StashRules {
+  int64_t window = 0;    // so many pairs at a time keep everything, whatever the model recomputes; the next F takes a
+                         // place as soon as a B leaves one
+  bool offload = false;  // to host memory
+  bool items = false;    // list them
+};
+
+// A part of what was held at the peak.
+struct HeldItem {
+  int micro_batch = 0;
+  int chunk = 0;
+  StashItem item;
+};
+
 struct ExecutorOptions {
+  StashRules stash;
   bool scatter_gather = true;
   bool record = false;  // the timeline
   std::function<void(Parameter&)> on_applied;
@@ -40,7 +56,9 @@ struct ExecutorOptions {
 struct ExecutorResult {
   std::vector<Tensor> nll;  // by micro-batch; undefined on ranks without the last stage
   int64_t stash_bytes = 0;  // the most that was held
-  std::map<std::string, int64_t> stash_by_label;  // at that moment
+  int64_t host_bytes = 0;   // the most that was offloaded
+  std::map<std::string, int64_t> stash_by_label;  // when device and host together held most
+  std::vector<HeldItem> items;                    // the same, one by one, with StashRules::items
   int peak_pairs = 0;       // as peak_stash of the schedule
   std::vector<TimelineSpan> spans;  // nanoseconds since `started`
   double started = 0;               // monotonic seconds

@@ -39,7 +39,7 @@ class RankGroups {
   comm::Group& world() { return *world_; }
   comm::Group* replicas(const std::vector<int>& ranks);
   // What this rank waited for others so far.
-  const comm::CommClock& clock() const { return *clock_; }
+  comm::CommClock& clock() const { return *clock_; }
 
  private:
   std::unique_ptr<comm::Group> make(const std::string& name, const AxisList& axes);

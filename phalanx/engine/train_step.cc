@@ -147,12 +147,15 @@ StepOutcome run_train_step(Model& model, Optimizer& optimizer, const std::vector
   const std::vector<Batch> batches = make_batches(micro_batches, context, weight, /*training=*/true, model);
   optimizer.begin_step(static_cast<int64_t>(micro_batches.size()));
   ExecutorResult result = execute(model, batches, layout, /*forward_only=*/false,
-                                  {.scatter_gather = layout.scatter_gather,
+                                  {.stash = layout.stash,
+                                   .scatter_gather = layout.scatter_gather,
                                    .record = layout.record,
                                    .on_applied = [&](Parameter& p) { optimizer.on_applied(p); }});
   outcome.loss = nll_of(result, micro_batches, layout) / static_cast<double>(outcome.counted);
   outcome.stash_bytes = result.stash_bytes;
+  outcome.host_bytes = result.host_bytes;
   outcome.stash_by_label = std::move(result.stash_by_label);
+  outcome.stash_items = std::move(result.items);
   outcome.peak_pairs = result.peak_pairs;
   outcome.spans = std::move(result.spans);
   outcome.started = result.started;

@@ -47,6 +47,7 @@ struct StepLayout {
   int chunks = 1;
   bool scatter_gather = true;
   bool record = false;  // the timeline
+  StashRules stash;
 };
 
 struct StepOutcome {
@@ -56,7 +57,9 @@ struct StepOutcome {
   int64_t tokens = 0;       // rows computed by all data ranks
   int64_t counted = 0;      // N
   int64_t stash_bytes = 0;  // the most that this rank held
-  std::map<std::string, int64_t> stash_by_label;  // at that moment
+  int64_t host_bytes = 0;   // and offloaded
+  std::map<std::string, int64_t> stash_by_label;  // when both together were most
+  std::vector<HeldItem> stash_items;              // the same, with StashRules::items
   int peak_pairs = 0;
   double exposed_comm_s = 0;        // this rank stood still for others
   std::vector<TimelineSpan> spans;  // with `record`

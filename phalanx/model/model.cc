@@ -30,6 +30,12 @@ std::span<const EnumName<RecomputeMethod>> enum_names(RecomputeMethod) {
   return names;
 }
 
+std::span<const EnumName<StashMode>> enum_names(StashMode) {
+  using E = EnumName<StashMode>;
+  static constexpr std::array names = {E{StashMode::kPhalanx, "phalanx"}, E{StashMode::kPaper, "paper"}};
+  return names;
+}
+
 at::ScalarType accumulator_of(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
 }
@@ -53,7 +59,9 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, const kerne
                                  .parameter = [this](const std::string& name) { return find(name); },
                                  .gemm = gemm,
                                  .tensor_group = tensor_group,
-                                 .sequence_parallel = options_.part.place.sequence_parallel};
+                                 .sequence_parallel = options_.part.place.sequence_parallel,
+                                 .paper_stash = options_.stash_mode == StashMode::kPaper,
+                                 .recompute_core = options_.recompute.core};
   for (const ModelChunk& chunk : options_.part.chunks) build_chunk(chunk, context);
   // A tied table serves both ends of the model.
   Parameter* const token = find("embedding.token.weight");
@@ -76,38 +84,60 @@ bool Model::holds(const std::string& fused_name) const {
   });
 }
 
+nn::ModulePtr Model::recomputed(nn::ModulePtr module, const nn::BuildContext& context) const {
+  // Under sequence parallelism a rank holds its own rows only: there is nothing to share.
+  const bool shares = options_.recompute.shard_inputs && !options_.part.place.sequence_parallel;
+  comm::Group* const share = shares ? &context.tensor_group : nullptr;
+  return std::make_unique<nn::Recompute>(std::move(module), share);
+}
+
 void Model::build_chunk(const ModelChunk& chunk, const nn::BuildContext& context) {
-  const std::vector<LayerKind> layers = parse_pattern(config_.pattern).layers;
+  const Pattern pattern = parse_pattern(config_.pattern);
   const RecomputePolicy& policy = options_.recompute;
-  // A transformer layer is two residual layers.
-  const auto unit = static_cast<size_t>(2 * std::max<int64_t>(1, policy.num_layers));
+  const bool full = policy.mode == RecomputeMode::kFull;
+  const bool uniform = policy.method == RecomputeMethod::kUniform;
   std::vector<nn::ModulePtr> modules;
-  if (chunk.embedding) modules.push_back(nn::make_embedding(context));
+  std::vector<int> first_layers;
+  const auto add = [&](nn::ModulePtr module, int layer) {
+    modules.push_back(std::move(module));
+    first_layers.push_back(layer);
+  };
+  if (chunk.embedding) add(nn::make_embedding(context), kNoLayer);
   size_t i = chunk.begin;
-  while (i < chunk.end) {
-    // Block: the first layers of each stage.
-    const bool wrap = policy.mode == RecomputeMode::kFull &&
-                      (policy.method == RecomputeMethod::kUniform || i < chunk.begin + unit);
-    const size_t end =
-        wrap && policy.method == RecomputeMethod::kUniform ? std::min(chunk.end, i + unit) : i + 1;
+  for (int64_t units = 0; i < chunk.end; ++units) {
+    const bool wrap = full && (uniform || units < policy.num_layers);  // block: the first layers of each stage
+    size_t end = i + 1;
+    if (wrap) end = unit_end(pattern, i, chunk.end);
+    for (int64_t more = 1; wrap && uniform && more < policy.num_layers && end < chunk.end; ++more) {
+      end = unit_end(pattern, end, chunk.end);
+    }
+    const int first = static_cast<int>(i);
     std::vector<nn::ModulePtr> members;
-    for (; i < end; ++i)
-      members.push_back(nn::make_layer(static_cast<char>(layers[i]), static_cast<int>(i), context));
+    for (; i < end; ++i) {
+      nn::ModulePtr layer = nn::make_layer(static_cast<char>(pattern.layers[i]), static_cast<int>(i), context);
+      const bool again = policy.mode == RecomputeMode::kSelective && policy.mlp && pattern.layers[i] == LayerKind::kMlp;
+      members.push_back(again ? recomputed(std::move(layer), context) : std::move(layer));
+    }
     nn::ModulePtr module =
         members.size() == 1 ? std::move(members[0]) : std::make_unique<Sequential>(std::move(members));
-    modules.push_back(wrap ? std::make_unique<nn::Recompute>(std::move(module)) : std::move(module));
+    add(wrap ? recomputed(std::move(module), context) : std::move(module), first);
   }
   if (chunk.head) {
-    modules.push_back(nn::make_final_norm(context));
-    modules.push_back(nn::make_head(context));
+    add(nn::make_final_norm(context), kNoLayer);
+    add(nn::make_head(context), kNoLayer);
   }
   chunks_.push_back(std::move(modules));
+  first_layers_.push_back(std::move(first_layers));
 }
 
 Tensor Model::forward(int chunk, const Tensor& x, const Batch& batch, Side& side, Stash& stash) {
   const c10::NoGradGuard no_grad;
   Tensor y = x;
-  for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)]) y = module->forward(y, batch, side, stash);
+  const auto c = static_cast<size_t>(chunk);
+  for (size_t i = 0; i < chunks_[c].size(); ++i) {
+    stash.enter_layer(first_layers_[c][i]);
+    y = chunks_[c][i]->forward(y, batch, side, stash);
+  }
   return y;
 }
 

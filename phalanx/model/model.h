@@ -7,9 +7,10 @@
 // Chunks: a rank of a pipeline holds some stages, each a slice of the pattern, the first with the embedding, the last
 //   with final norm and head. Without chunks it holds everything. A tied embedding exists once on a rank that holds both
 //   ends, else as two copies whose gradients are summed.
-// Recomputation (paper 2, section 5; Megatron's flags): kFull uniform N re-runs units of N transformer layers, block N
-//   only the first N layers. Selective needs no wrapper: the stash never holds attention probabilities, norm outputs or
-//   activation outputs in the first place.
+// Recomputation (paper 2, section 5; Megatron's flags): kFull uniform N re-runs units of N transformer layers (`*-` pairs,
+//   or residual layers where there are none), block N each of the first N of a stage. Selective names modules: core_attn,
+//   layernorm and mlp_act need no wrapper, because the stash never holds attention probabilities, norm outputs or
+//   activation outputs in the first place; mlp re-runs the whole MLP layer from its input.
 #pragma once
 
 #include <memory>
@@ -29,14 +30,20 @@ namespace phalanx {
 
 enum class RecomputeMode { kNone, kSelective, kFull };
 enum class RecomputeMethod { kUniform, kBlock };
+// What layers keep for their backward: as little as they can, or what paper 2 counts (nn/paper_layers.h).
+enum class StashMode { kPhalanx, kPaper };
 
 std::span<const EnumName<RecomputeMode>> enum_names(RecomputeMode);
 std::span<const EnumName<RecomputeMethod>> enum_names(RecomputeMethod);
+std::span<const EnumName<StashMode>> enum_names(StashMode);
 
 struct RecomputePolicy {
   RecomputeMode mode = RecomputeMode::kNone;
   RecomputeMethod method = RecomputeMethod::kUniform;
-  int64_t num_layers = 1;  // transformer layers in a unit (uniform), or wrapped in all (block)
+  int64_t num_layers = 1;     // transformer layers in a unit (uniform), or wrapped in all (block)
+  bool mlp = false;           // selective
+  bool core = false;          // selective; only layers that keep what the paper counts have a core to recompute
+  bool shard_inputs = false;  // full: each rank of the tensor group keeps a piece of a kept input
 };
 
 struct ModelChunk {
@@ -58,6 +65,7 @@ struct ModelOptions {
   uint64_t seed = 1234;
   bool initialise = true;  // false: the caller loads every weight
   RecomputePolicy recompute;
+  StashMode stash_mode = StashMode::kPhalanx;
   ModelPart part;
 };
 
@@ -94,6 +102,7 @@ class Model : public StageProgram {
  private:
   bool holds(const std::string& fused_name) const;
   void build_chunk(const ModelChunk& chunk, const nn::BuildContext& context);
+  nn::ModulePtr recomputed(nn::ModulePtr module, const nn::BuildContext& context) const;
 
   ModelConfig config_;
   ModelOptions options_;
@@ -101,6 +110,7 @@ class Model : public StageProgram {
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<std::string, Parameter*> by_name_;
   std::vector<std::vector<nn::ModulePtr>> chunks_;
+  std::vector<std::vector<int>> first_layers_;  // of each module, in the pattern; for the stash
 };
 
 // fp32 for half models, else the dtype itself: where gradients, masters and losses are kept.

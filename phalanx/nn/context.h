@@ -24,6 +24,8 @@ struct BuildContext {
   const kernels::Gemm& gemm;
   comm::Group& tensor_group;
   bool sequence_parallel = false;
+  bool paper_stash = false;     // layers keep what paper 2 counts (nn/paper_layers.h)
+  bool recompute_core = false;  // and of that not the attention core
 };
 
 }  // namespace phalanx::nn

@@ -15,8 +15,9 @@ void add_to_rows(const Tensor& dy_TH, const Tensor& ids_T, GradSlot slot) {
   kernels::embedding_backward(dy_TH, ids_T, slot.main_grad);
 }
 
-void add_rows(Parameter& table, const Tensor& dy_TH, const Tensor& ids_T, WeightGrads& grads) {
-  grads.defer(table, static_cast<int64_t>(dy_TH.nbytes()),
+// `bytes`: 0 where another table holds the same dy.
+void add_rows(Parameter& table, const Tensor& dy_TH, const Tensor& ids_T, int64_t bytes, WeightGrads& grads) {
+  grads.defer(table, bytes,
               [dy_TH, ids_T](GradSlot slot) { add_to_rows(dy_TH, ids_T, slot); });
 }
 
@@ -65,7 +66,9 @@ Tensor Embedding::forward(const Tensor&, const Batch& batch, Side&, Stash&) {
 }
 
 void Embedding::add_token_gradient(const Tensor& dy_TH, const Batch& batch, WeightGrads& grads) const {
-  if (group_->size() == 1) return add_rows(*token_, dy_TH, batch.tokens, grads);
+  if (group_->size() == 1) {
+    return add_rows(*token_, dy_TH, batch.tokens, static_cast<int64_t>(dy_TH.nbytes()), grads);
+  }
   grads.defer(
       *token_, static_cast<int64_t>(dy_TH.nbytes()),
       [dy_TH, tokens = batch.tokens, sharded = batch.rows_are_sharded(), group = group_](GradSlot slot) {
@@ -78,7 +81,10 @@ void Embedding::add_token_gradient(const Tensor& dy_TH, const Batch& batch, Weig
 Tensor Embedding::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash&, WeightGrads& grads) {
   const Tensor dropped_TH = drop(dy_TH, batch);
   add_token_gradient(dropped_TH, batch, grads);
-  if (position_ != nullptr) add_rows(*position_, dropped_TH, batch.local(batch.position), grads);
+  if (position_ != nullptr) {
+    const auto bytes = token_->trainable ? 0 : static_cast<int64_t>(dropped_TH.nbytes());
+    add_rows(*position_, dropped_TH, batch.local(batch.position), bytes, grads);
+  }
   return {};
 }
 

@@ -216,46 +216,6 @@ TEST(Memory, AScheduleGivesWhatItsClosedFormGives) {
   }
 }
 
-// A GPT layer keeps 10 T h until its B, then 16 T h until its W: what counts is the fullest rank.
-TEST(Memory, ClosedFormsKnowWhatWaitsForItsWeightGradients) {
-  const auto fullest = [](const HeldByRank& ranks) {
-    int64_t most = 0;
-    for (const std::vector<HeldPairs>& chunks : ranks) {
-      int64_t bytes = 0;
-      for (const HeldPairs& held : chunks) bytes += 10 * held.kept + 16 * held.deferred;
-      most = std::max(most, bytes);
-    }
-    return static_cast<double>(most);
-  };
-  for (const std::string kind : {"1f1b", "zb-h1", "zb-v", "v-half"}) {
-    const int64_t chunks = kind.ends_with("v") || kind == "v-half" ? 2 : 1;
-    for (int64_t pp = 2; pp <= 8; ++pp) {
-      for (int64_t m = pp; m <= 3 * pp; ++m) {
-        const PlanLayout layout{.pp = pp, .chunks = chunks, .schedule = kind, .global_batch = m};
-        const std::vector<PairBytes> stages(static_cast<size_t>(pp * chunks), PairBytes{.kept = 10, .deferred = 16});
-        const double walked = fullest(held_at_peak(schedule_of(layout), stages));
-        const double closed = fullest(closed_held(layout, stages));
-        const bool exact = kind == "1f1b" || kind == "zb-h1";
-        EXPECT_GE(closed, exact ? walked : 0.9 * walked) << to_string(layout);
-        EXPECT_LE(closed, exact ? walked : 1.2 * walked) << to_string(layout);
-      }
-    }
-  }
-}
-
-TEST(Memory, AWindowMovesOverTheMicroBatches) {
-  const Schedule schedule = make_schedule({.kind = "1f1b", .pp = 4, .micro_batches = 9});
-  const std::vector<PairBytes> stages(4, PairBytes{.kept = 1, .whole = 10});
-  for (int64_t window = 0; window <= 5; ++window) {
-    const HeldByRank held = held_at_peak(schedule, stages, window);
-    for (int64_t rank = 0; rank < 4; ++rank) {
-      const int64_t whole = std::min<int64_t>(window, 4 - rank);
-      const HeldPairs want{.kept = 4 - rank - whole, .whole = whole};
-      EXPECT_EQ(held[static_cast<size_t>(rank)][0], want) << "window " << window << " rank " << rank;
-    }
-  }
-}
-
 // Three of chunk 0 at first, later two of each chunk: which is more depends on what they weigh.
 TEST(Memory, AScheduleIsPricedWhereItWeighsMost) {
   Schedule schedule{.kind = "by hand", .chunks = 2, .micro_batches = 3, .placement = {{0, 1}}};

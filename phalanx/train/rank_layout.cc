@@ -6,27 +6,10 @@
 
 #include "phalanx/base/error.h"
 #include "phalanx/pipeline/schedule_json.h"
-#include "phalanx/plan/plan_layout.h"
+#include "phalanx/train/recompute_config.h"
 
 namespace phalanx {
 namespace {
-
-PlanLayout plan_layout(const RunConfig& config) {
-  const ParallelConfig& p = config.parallel;
-  PlanLayout layout;
-  layout.tp = p.tensor;
-  layout.sequence_parallel = p.sequence_parallel;
-  layout.pp = p.pipeline;
-  layout.chunks = p.chunks;
-  layout.cp = p.context;
-  layout.dp = std::max<int64_t>(p.data, 1);
-  layout.schedule = schedule_name(p);
-  layout.micro_batch = config.train.micro_batch_size;
-  layout.global_batch = std::max<int64_t>(config.train.global_batch_size, 1);
-  layout.zero = p.zero_stage;
-  layout.order = p.order;
-  return layout;
-}
 
 // The tensor group that holds the other copy: of the last stage for the first one's, and the other way round.
 std::vector<int> tied_ranks(const RunConfig& config, const Mesh& mesh, int rank, const Placement& placement) {
@@ -40,6 +23,31 @@ std::vector<int> tied_ranks(const RunConfig& config, const Mesh& mesh, int rank,
 
 }  // namespace
 
+PlanLayout plan_layout(const RunConfig& config) {
+  const ParallelConfig& p = config.parallel;
+  PlanLayout layout;
+  layout.tp = p.tensor;
+  layout.sequence_parallel = p.sequence_parallel && p.tensor > 1;
+  layout.pp = p.pipeline;
+  layout.chunks = p.chunks;
+  layout.cp = p.context;
+  layout.dp = std::max<int64_t>(p.data, 1);
+  layout.schedule = schedule_name(p);
+  layout.micro_batch = config.train.micro_batch_size;
+  layout.global_batch = std::max<int64_t>(config.train.global_batch_size, 1);
+  layout.zero = p.zero_stage;
+  layout.order = p.order;
+  set_plan_recompute(config.train, layout);
+  return layout;
+}
+
+// `|` says where stages end. Where there is one stage it says nothing, so that one config serves one rank and many.
+PlanModel planned_model(const RunConfig& config) {
+  PlanModel model = plan_model(config.model, "model");
+  if (config.parallel.pipeline * config.parallel.chunks == 1) model.pattern.stage_begin = {0};
+  return model;
+}
+
 std::string schedule_name(const ParallelConfig& config) {
   return config.schedule == "1f1b" && config.chunks > 1 ? "interleaved" : config.schedule;
 }
@@ -51,7 +59,7 @@ Placement schedule_placement(const ParallelConfig& config) {
 }
 
 void check_layout(const RunConfig& config) {
-  const PlanModel model = plan_model(config.model, "model");
+  const PlanModel model = planned_model(config);
   std::vector<std::string> violations = layout_violations(model, plan_layout(config));
   if (config.parallel.context > 1) violations.emplace_back("context = " + std::to_string(config.parallel.context) +
                                                            " is not supported yet: leave it at 1");
@@ -74,7 +82,7 @@ ModelPart make_model_part(const RunConfig& config, const Mesh& mesh, int rank) {
                 .sequence_parallel = config.parallel.sequence_parallel && mesh.size("tp") > 1,
                 .tp_ranks = mesh.group(rank, {"tp"}),
                 .tied_ranks = tied_ranks(config, mesh, rank, placement)};
-  const std::vector<StageSlice> slices = stage_slices(plan_model(config.model, "model"), plan_layout(config));
+  const std::vector<StageSlice> slices = stage_slices(planned_model(config), plan_layout(config));
   for (const int stage : placement[static_cast<size_t>(mesh.coordinate(rank, "pp"))]) {
     const auto s = static_cast<size_t>(stage);
     part.chunks.push_back({.begin = slices[s].begin,

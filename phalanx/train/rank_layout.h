@@ -10,6 +10,7 @@
 #include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/model/model.h"
 #include "phalanx/pipeline/schedule.h"
+#include "phalanx/plan/plan_layout.h"
 #include "phalanx/train/run_config.h"
 
 namespace phalanx {
@@ -20,6 +21,10 @@ Placement schedule_placement(const ParallelConfig& config);
 
 // All violations of run, mesh and model in one Error.
 void check_layout(const RunConfig& config);
+
+// What the planner calls the same run.
+PlanLayout plan_layout(const RunConfig& config);
+PlanModel planned_model(const RunConfig& config);
 
 ModelPart make_model_part(const RunConfig& config, const Mesh& mesh, int rank);
 

@@ -9,6 +9,7 @@
 #include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/tokenizer/utf8.h"
 #include "phalanx/train/rank_layout.h"
+#include "phalanx/train/recompute_config.h"
 
 namespace phalanx {
 namespace {
@@ -66,12 +67,6 @@ void check_train(const TrainConfig& t, Violations& v) {
   require_interval(t.eval_interval, "train.eval_interval", v);
   require_interval(t.exit_interval, "train.exit_interval", v);
   v.require(t.eval_iters >= 0, "train.eval_iters must be at least 0");
-  v.require(t.recompute_num_layers > 0, "train.recompute_num_layers must be positive");
-  for (const std::string& module : t.recompute_modules) {
-    const std::array known = {"core_attn", "layernorm", "mlp_act"};
-    v.require(std::find(known.begin(), known.end(), module) != known.end(),
-              "train.recompute_modules has '" + module + "'; known: core_attn, layernorm, mlp_act");
-  }
 }
 
 void check_data(const DataConfig& d, Violations& v) {
@@ -148,10 +143,48 @@ ConfigTree make_config_tree(RunConfig& config) {
   return tree;
 }
 
+namespace {
+
+// What `check` refuses joins the list.
+template <typename Check>
+bool passes(const Check& check, Violations& violations) {
+  try {
+    check();
+    return true;
+  } catch (const Error& e) {
+    violations.require(false, e.parts().where + ": " + (e.parts().got.empty() ? e.parts().needed : e.parts().got));
+    return false;
+  }
+}
+
+// The mesh, with what it derives; then, if they are sound, mesh and model together.
+void check_ranks(RunConfig& config, Violations& violations) {
+  MeshPlan plan;
+  if (!passes([&] { plan = plan_mesh(config.parallel); }, violations)) return;
+  for (const std::string& note : plan.notes) log_info(note);
+  config.parallel = plan.config;
+  if (config.train.global_batch_size == 0) {
+    config.train.global_batch_size = config.train.micro_batch_size * config.parallel.data;
+  }
+  RunConfig probe = config;
+  finalize(probe.model);
+  try {
+    validate(probe.model);
+  } catch (const Error&) {
+    return;  // said on its own, and in its own words
+  }
+  if (config.parallel.world_size > 1 && config.train.micro_batch_size > 0) {
+    passes([&] { check_layout(probe); }, violations);
+  }
+}
+
+}  // namespace
+
 void resolve_run(RunConfig& config) {
   Violations violations;
   check_sizes(config.train, config.model.seq_length, violations);
   check_train(config.train, violations);
+  for (const std::string& text : recompute_violations(config)) violations.require(false, text);
   check_end_of_document(config, violations);
   require_interval(config.checkpoint.save_interval, "checkpoint.save_interval", violations);
   require_interval(config.checkpoint.save_retain_interval, "checkpoint.save_retain_interval", violations);
@@ -162,19 +195,13 @@ void resolve_run(RunConfig& config) {
   violations.require(
       config.runtime.threads >= 0 && config.runtime.threads <= 1024,
       "runtime.threads is " + std::to_string(config.runtime.threads) + ": give 0 (all cores) to 1024");
+  check_ranks(config, violations);
   violations.throw_if_any();
-  const MeshPlan plan = plan_mesh(config.parallel);
-  for (const std::string& note : plan.notes) log_info(note);
-  config.parallel = plan.config;
-  if (config.train.global_batch_size == 0) {
-    config.train.global_batch_size = config.train.micro_batch_size * config.parallel.data;
-  }
   if (config.checkpoint.save.empty()) config.checkpoint.save = config.runtime.run_dir + "/checkpoints";
   if (config.log.tensorboard_dir.empty())
     config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
   finalize(config.model);
   validate(config.model);
-  if (config.parallel.world_size > 1) check_layout(config);
   validate(config.optim, config.train.dtype == DtypeKind::kFp16);
   resolve(config.optim);
 }

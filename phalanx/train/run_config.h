@@ -45,6 +45,10 @@ struct TrainConfig {
   RecomputeMethod recompute_method = RecomputeMethod::kUniform;
   int64_t recompute_num_layers = 1;
   std::vector<std::string> recompute_modules;
+  bool distribute_saved_activations = false;
+  int64_t recompute_window_micro_batches = 0;
+  bool offload_stash = false;
+  StashMode stash_mode = StashMode::kPhalanx;
   bool skip_train = false;
   std::vector<int64_t> iterations_to_skip;
   bool check_for_nan = true;
@@ -73,7 +77,14 @@ struct TrainConfig {
     v.field("recompute_method", recompute_method,
             "full recomputation: units of N layers, or only the first N layers");
     v.field("recompute_num_layers", recompute_num_layers, "that N, in transformer layers");
-    v.field("recompute_modules", recompute_modules, "selective recomputation: core_attn, layernorm, mlp_act");
+    v.field("recompute_modules", recompute_modules,
+            "selective recomputation: core_attn, layernorm, mlp_act (never kept anyway), mlp");
+    v.field("distribute_saved_activations", distribute_saved_activations,
+            "full recomputation: a tensor-parallel rank keeps its share of each input");
+    v.field("recompute_window_micro_batches", recompute_window_micro_batches,
+            "so many micro-batches in flight keep everything; only the others are recomputed");
+    v.field("offload_stash", offload_stash, "activations wait for their backward in host memory");
+    v.field("stash_mode", stash_mode, "phalanx: keep as little as can be; paper: what Korthikanti et al. 2022 count");
     v.field("skip_train", skip_train, "only evaluate");
     v.field("iterations_to_skip", iterations_to_skip, "steps whose data is consumed without an update");
     v.field("check_for_nan", check_for_nan, "stop at a loss or norm that is not finite");

@@ -100,7 +100,7 @@ TEST(RunConfig, AliasTablesFitTheStructs) {
 
 TEST(RunConfig, ReportsAllViolationsAtOnce) {
   RunConfig config;
-  config.parallel.tensor = 2;
+  config.parallel.tensor = 0;
   config.train.micro_batch_size = 0;
   config.data.tokenizer_model = "x";
   try {
@@ -109,7 +109,7 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
   } catch (const Error& e) {
     EXPECT_THAT(
         e.what(),
-        ::testing::AllOf(::testing::HasSubstr("parallel.tensor"), ::testing::HasSubstr("micro_batch_size"),
+        ::testing::AllOf(::testing::HasSubstr("tensor = 0"), ::testing::HasSubstr("micro_batch_size"),
                          ::testing::HasSubstr("--tokenizer-type"), ::testing::HasSubstr("--mock-data"),
                          ::testing::HasSubstr("train_iters")));
   }

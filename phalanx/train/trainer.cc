@@ -17,6 +17,7 @@
 #include "phalanx/tensor/device.h"
 #include "phalanx/train/interrupt.h"
 #include "phalanx/train/rank_layout.h"
+#include "phalanx/train/recompute_config.h"
 #include "phalanx/train/train_checkpoint.h"
 
 namespace phalanx {
@@ -43,9 +44,8 @@ ModelOptions model_options(const RunConfig& c, const RankGroups& groups) {
   return {.device = checked_device(c.runtime.device == DeviceKind::kCuda),
           .dtype = scalar_type(c.train.dtype),
           .seed = static_cast<uint64_t>(c.train.seed),
-          .recompute = {.mode = c.train.recompute,
-                        .method = c.train.recompute_method,
-                        .num_layers = c.train.recompute_num_layers},
+          .recompute = recompute_policy(c.train),
+          .stash_mode = c.train.stash_mode,
           .part = make_model_part(c, groups.mesh(), groups.rank())};
 }
 

@@ -8,6 +8,7 @@
 #include "phalanx/checkpoint/model_state.h"
 #include "phalanx/pipeline/generate.h"
 #include "phalanx/train/rank_layout.h"
+#include "phalanx/train/recompute_config.h"
 #include "phalanx/train/train_checkpoint.h"
 #include "phalanx/train/trainer.h"
 
@@ -30,11 +31,14 @@ std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_
 
 StepLayout Trainer::step_layout(int64_t step) const {
   const bool record = config_.log.timeline_step == step;
-  if (groups_->is_alone()) return {.record = record};
+  StashRules stash = stash_rules(config_.train);
+  stash.items = config_.log.memory && step == first_step_;
+  if (groups_->is_alone()) return {.record = record, .stash = stash};
   return {.groups = groups_,
           .schedule = schedule_name(config_.parallel),
           .chunks = static_cast<int>(config_.parallel.chunks),
-          .record = record};
+          .record = record,
+          .stash = stash};
 }
 
 // The pipeline of tensor and data rank 0.

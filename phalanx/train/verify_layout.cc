@@ -10,6 +10,7 @@
 #include "phalanx/comm/local.h"
 #include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/train/rank_layout.h"
+#include "phalanx/train/recompute_config.h"
 
 namespace phalanx {
 namespace {
@@ -17,9 +18,8 @@ namespace {
 ModelOptions options_of(const RunConfig& config, const RankGroups& groups) {
   return {.dtype = scalar_type(config.train.dtype),
           .seed = static_cast<uint64_t>(config.train.seed),
-          .recompute = {.mode = config.train.recompute,
-                        .method = config.train.recompute_method,
-                        .num_layers = config.train.recompute_num_layers},
+          .recompute = recompute_policy(config.train),
+          .stash_mode = config.train.stash_mode,
           .part = make_model_part(config, groups.mesh(), groups.rank())};
 }
 
@@ -50,7 +50,8 @@ RankOutcome run_rank(const RunConfig& config, RankGroups& groups, const StepData
                              .schedule = schedule_name(config.parallel),
                              .chunks = static_cast<int>(config.parallel.chunks),
                              .scatter_gather = hooks.scatter_gather,
-                             .record = hooks.record};
+                             .record = hooks.record,
+                             .stash = stash_rules(config.train)};
   const StepFunction train_step = hooks.step ? hooks.step : run_train_step;
   RankOutcome outcome;
   for (int64_t step = 1; step <= steps; ++step) {
