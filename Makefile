@@ -31,7 +31,7 @@ test-slow: configure
 	@$(CTEST) $(BUILD) -L slow
 
 grid: configure
-	@$(NINJA) grid_test
+	@$(NINJA) grid_test layout_grid_test
 	@$(CTEST) $(BUILD) -L grid
 
 lint: configure

@@ -26,11 +26,11 @@ TEST(LayoutGrid, ASampleOfTheLayouts) {
   const testing::LegalCover all = cover();
   testing::References references;
   int compared = 0;
-  for (size_t i = 0; i < all.cells.size(); i += 6, ++compared) {
+  for (size_t i = 0; i < all.cells.size(); i += 8, ++compared) {
     expect_same_run(testing::setting_of(all.cells[i]), references);
   }
   std::printf("layout grid: a sample of %d of %zu cells\n", compared, all.cells.size());
-  EXPECT_GE(compared, 7);
+  EXPECT_GE(compared, 5);
 }
 
 TEST(LayoutGridSlow, EveryLayoutIsTheSameRun) {
@@ -41,10 +41,14 @@ TEST(LayoutGridSlow, EveryLayoutIsTheSameRun) {
     expect_same_run(testing::setting_of(cell), references);
     ++compared;
   }
-  std::printf("layout grid: %zu cells over %zu axes; pairs: %zu wanted, %zu of them illegal, the rest covered; triples of "
-              "tp x pp x recompute: %zu wanted, %zu illegal\n",
-              compared, testing::layout_axes().size(), all.pairs_wanted, all.pairs_illegal, all.triples_wanted,
-              all.triples_illegal);
+  std::printf(
+      "layout grid: %zu cells over %zu axes; pairs: %zu wanted, %zu of them illegal, the rest covered; triples of "
+      "tp x pp x recompute: %zu wanted, %zu illegal\n",
+      compared, testing::layout_axes().size(), all.pairs_wanted, all.pairs_illegal, all.triples_wanted,
+      all.triples_illegal);
+  // One stage has no bars, chunks, pieces to scatter or schedule of several chunks; sequence parallelism is of a tensor
+  // group and ZeRO of a data group; a schedule has its number of chunks.
+  EXPECT_EQ(all.pairs_illegal, 14U);
   EXPECT_EQ(all.triples_illegal, 0U);
   EXPECT_GE(compared, 45U);
 }

@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "phalanx/comm/wrapped_group.h"
 #include "phalanx/engine/executor.h"
 #include "phalanx/engine/train_step.h"
 #include "phalanx/pipeline/generate.h"
@@ -33,48 +34,38 @@ class NoWork : public comm::Work {
   bool done() override { return true; }
 };
 
-inline comm::WorkPtr no_work() { return std::make_shared<NoWork>(); }
+inline comm::WorkPtr no_work() {
+  return std::make_shared<NoWork>();
+}
 
 struct GroupEdit {
   std::function<comm::WorkPtr(comm::Group& real, Tensor& tensor, comm::ReduceOp op)> all_reduce;
   std::function<comm::WorkPtr(comm::Group& real, Tensor& out, Tensor& in)> all_gather;
 };
 
-class EditedGroup : public comm::Group {
+class EditedGroup : public comm::WrappedGroup {
  public:
-  EditedGroup(std::unique_ptr<comm::Group> real, GroupEdit edit) : real_(std::move(real)), edit_(std::move(edit)) {}
-  int rank() const override { return real_->rank(); }
-  int size() const override { return real_->size(); }
-  const std::string& name() const override { return real_->name(); }
-  const std::vector<int>& ranks() const override { return real_->ranks(); }
+  EditedGroup(std::unique_ptr<comm::Group> real, GroupEdit edit)
+      : EditedGroup(*real, std::move(real), std::move(edit)) {}
   comm::WorkPtr start_all_reduce(Tensor tensor, comm::ReduceOp op) override {
     if (edit_.all_reduce) {
-      if (comm::WorkPtr work = edit_.all_reduce(*real_, tensor, op)) return work;
+      if (comm::WorkPtr work = edit_.all_reduce(real_, tensor, op)) return work;
     }
-    return real_->start_all_reduce(std::move(tensor), op);
+    return real_.start_all_reduce(std::move(tensor), op);
   }
   comm::WorkPtr start_all_gather(Tensor out, Tensor in) override {
     if (edit_.all_gather) {
-      if (comm::WorkPtr work = edit_.all_gather(*real_, out, in)) return work;
+      if (comm::WorkPtr work = edit_.all_gather(real_, out, in)) return work;
     }
-    return real_->start_all_gather(std::move(out), std::move(in));
+    return real_.start_all_gather(std::move(out), std::move(in));
   }
-  comm::WorkPtr start_reduce_scatter(Tensor out, Tensor in) override {
-    return real_->start_reduce_scatter(std::move(out), std::move(in));
-  }
-  comm::WorkPtr start_all_to_all(Tensor out, Tensor in, std::vector<int64_t> out_rows,
-                                 std::vector<int64_t> in_rows) override {
-    return real_->start_all_to_all(std::move(out), std::move(in), std::move(out_rows), std::move(in_rows));
-  }
-  comm::WorkPtr start_broadcast(Tensor tensor, int root) override {
-    return real_->start_broadcast(std::move(tensor), root);
-  }
-  comm::WorkPtr start_send(Tensor tensor, int peer) override { return real_->start_send(std::move(tensor), peer); }
-  comm::WorkPtr start_recv(Tensor tensor, int peer) override { return real_->start_recv(std::move(tensor), peer); }
-  void barrier() override { real_->barrier(); }
 
  private:
-  std::unique_ptr<comm::Group> real_;
+  EditedGroup(comm::Group& real, std::unique_ptr<comm::Group>&& owned, GroupEdit edit)
+      : WrappedGroup(std::move(owned)), real_(real), edit_(std::move(edit)) {}
+  comm::WorkPtr around(const Asked&, const std::function<comm::WorkPtr()>& start) override { return start(); }
+
+  comm::Group& real_;
   GroupEdit edit_;
 };
 
@@ -99,7 +90,8 @@ class EditedProgram : public StageProgram {
 };
 
 // Of the last stage's rows, once a tensor group.
-inline double summed_nll(const ExecutorResult& result, const std::vector<Batch>& batches, RankGroups& groups) {
+inline double summed_nll(const ExecutorResult& result, const std::vector<Batch>& batches,
+                         RankGroups& groups) {
   Tensor sum = at::zeros({1}, at::TensorOptions(at::kDouble));
   for (size_t i = 0; i < batches.size() && groups.tensor().rank() == 0; ++i) {
     if (result.nll[i].defined()) sum += (result.nll[i] * batches[i].loss_weight.ne(0)).sum();
@@ -119,7 +111,8 @@ StepOutcome edited_step(Model& model, Optimizer& optimizer, const std::vector<Ho
   const double labels = counted.item<double>();
   std::vector<Batch> batches;
   for (const HostBatch& host : hosts) {
-    batches.push_back(make_batch(host, model.config().seq_length, context, 1.0 / labels, /*training=*/true, model));
+    batches.push_back(
+        make_batch(host, model.config().seq_length, context, 1.0 / labels, /*training=*/true, model));
   }
   const Schedule schedule = make_schedule({.kind = layout.schedule,
                                            .pp = groups.mesh().size("pp"),
@@ -127,10 +120,10 @@ StepOutcome edited_step(Model& model, Optimizer& optimizer, const std::vector<Ho
                                            .micro_batches = static_cast<int>(batches.size())});
   Program program(model, layout);
   optimizer.begin_step(schedule.micro_batches);
-  const ExecutorResult result =
-      run_schedule(program, schedule,
-                   {.pipeline = groups.pipeline().size() > 1 ? &groups.pipeline() : nullptr, .tensor = &groups.tensor()},
-                   batches, {.on_applied = [&](Parameter& p) { optimizer.on_applied(p); }});
+  const ExecutorResult result = run_schedule(
+      program, schedule,
+      {.pipeline = groups.pipeline().size() > 1 ? &groups.pipeline() : nullptr, .tensor = &groups.tensor()},
+      batches, {.on_applied = [&](Parameter& p) { optimizer.on_applied(p); }});
   StepOutcome outcome;
   outcome.loss = summed_nll(result, batches, groups) / labels;
   outcome.grad_norm = optimizer.step(context.lr, 1.0).grad_norm;
@@ -155,6 +148,8 @@ inline void expect_caught(const Changes& seen, const std::vector<Changes>& unsee
   }
 }
 
-inline Mesh mesh_of(const Setting& s) { return plan_mesh(config_of(s).parallel).mesh; }
+inline Mesh mesh_of(const Setting& s) {
+  return plan_mesh(config_of(s).parallel).mesh;
+}
 
 }  // namespace phalanx::testing

@@ -18,7 +18,8 @@ using testing::Setting;
 
 // Initial weights of layer `wrong(stage, place in the stage, layer)` instead of the layer's own, or of the one behind it
 // where that is of another kind.
-Mistake layers_numbered(const std::function<int64_t(const Setting&, int rank, const ModelPart&, size_t layer)>& wrong) {
+Mistake layers_numbered(
+    const std::function<int64_t(const Setting&, int rank, const ModelPart&, size_t layer)>& wrong) {
   return [=](const Setting& s) {
     const kernels::Gemm gemm;
     const auto alone = comm::make_self_group("tp");
@@ -26,19 +27,21 @@ Mistake layers_numbered(const std::function<int64_t(const Setting&, int rank, co
     const ModelOptions options{.dtype = at::kDouble, .seed = static_cast<uint64_t>(config.train.seed)};
     Model whole(config.model, options, gemm, *alone);
     const auto kind = [](size_t layer) { return layer % 2; };
-    return testing::run(s, {.built = [&](int rank, Model& model) {
-      for (const ModelChunk& chunk : model.part().chunks) {
-        for (size_t layer = chunk.begin; layer < chunk.end; ++layer) {
-          auto other = static_cast<size_t>(wrong(s, rank, model.part(), layer));
-          if (kind(other) != kind(layer)) ++other;
-          const std::string prefix = "layers." + std::to_string(layer) + ".";
-          for (Parameter* p : model.parameters()) {
-            if (!p->name.starts_with(prefix)) continue;
-            p->data.copy_(whole.find("layers." + std::to_string(other) + p->name.substr(prefix.size() - 1))->data);
+    return testing::run(
+        s, {.built = [&](int rank, Model& model) {
+          for (const ModelChunk& chunk : model.part().chunks) {
+            for (size_t layer = chunk.begin; layer < chunk.end; ++layer) {
+              auto other = static_cast<size_t>(wrong(s, rank, model.part(), layer));
+              if (kind(other) != kind(layer)) ++other;
+              const std::string prefix = "layers." + std::to_string(layer) + ".";
+              for (Parameter* p : model.parameters()) {
+                if (!p->name.starts_with(prefix)) continue;
+                p->data.copy_(
+                    whole.find("layers." + std::to_string(other) + p->name.substr(prefix.size() - 1))->data);
+              }
+            }
           }
-        }
-      }
-    }});
+        }});
   };
 }
 
@@ -106,7 +109,8 @@ struct BuffersOfOneFOneB : EditedProgram {
 struct DropoutByRowOfThePiece : EditedProgram {
   DropoutByRowOfThePiece(Model& model, const StepLayout&) : EditedProgram(model) {}
   static Batch wrong(Batch batch) {
-    batch.token_id = batch.token_id.narrow(0, 0, batch.num_rows() / batch.row_shards).repeat({batch.row_shards});
+    batch.token_id =
+        batch.token_id.narrow(0, 0, batch.num_rows() / batch.row_shards).repeat({batch.row_shards});
     return batch;
   }
   Tensor forward(int chunk, const Tensor& x, const Batch& batch, Side& side, Stash& stash) override {
@@ -118,6 +122,25 @@ struct DropoutByRowOfThePiece : EditedProgram {
   }
 };
 
+// Between F and B the biases change, as by an update that does not wait. Backward alone does not read them.
+struct OtherBiasesInBackward : EditedProgram {
+  OtherBiasesInBackward(Model& model, const StepLayout&)
+      : EditedProgram(model), parameters(model.parameters()) {}
+  void add_to_biases(double value) {
+    for (Parameter* p : parameters) {
+      if (p->name.ends_with("mlp.up.bias")) p->data.add_(value);
+    }
+  }
+  Tensor backward(int chunk, const Tensor& dy, const Batch& batch, Side& side, Stash& stash,
+                  WeightGrads& grads) override {
+    add_to_biases(0.125);  // a power of two comes off again to the last bit that matters here
+    Tensor dx = EditedProgram::backward(chunk, dy, batch, side, stash, grads);
+    add_to_biases(-0.125);
+    return dx;
+  }
+  std::vector<Parameter*> parameters;
+};
+
 template <typename Program>
 LayoutRun through(const Setting& s) {
   return testing::run(s, {.step = edited_step<Program>});
@@ -126,8 +149,12 @@ LayoutRun through(const Setting& s) {
 TEST(LayoutProgramMutants, TheStepOfTheseMutantsIsRight) {
   testing::References references;
   for (const char* schedule : {"1f1b", "gpipe", "zb-h1"}) {
-    const Setting s = testing::plain_setting().with(
-        {{"tp", "2"}, {"sp", "yes"}, {"pp", "2"}, {"dp", "2"}, {"schedule", schedule}, {"label_mask", "some"}});
+    const Setting s = testing::plain_setting().with({{"tp", "2"},
+                                                     {"sp", "yes"},
+                                                     {"pp", "2"},
+                                                     {"dp", "2"},
+                                                     {"schedule", schedule},
+                                                     {"label_mask", "some"}});
     EXPECT_EQ(testing::difference(s, through<PlainProgram>(s), references.of(s)), "") << schedule;
   }
 }
@@ -149,6 +176,13 @@ TEST(LayoutProgramMutants, ActivationBuffersOfAnotherSchedule) {
 TEST(LayoutProgramMutants, DropoutByTheRowOfTheSequenceParallelPiece) {
   expect_caught({{"tp", "2"}, {"sp", "yes"}, {"dropout", "0.1"}}, {{{"dropout", "0"}}, {{"sp", "no"}}},
                 through<DropoutByRowOfThePiece>);
+}
+
+TEST(LayoutProgramMutants, RecomputationOnOtherWeights) {
+  for (const char* recompute : {"uniform1", "block1"}) {
+    expect_caught({{"tp", "2"}, {"recompute", recompute}},
+                  {{{"recompute", "none"}}, {{"recompute", "selective"}}}, through<OtherBiasesInBackward>);
+  }
 }
 
 }  // namespace

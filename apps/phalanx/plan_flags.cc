@@ -13,6 +13,7 @@
 #include "phalanx/config/config_toml.h"
 #include "phalanx/config/config_value.h"
 #include "phalanx/plan/published.h"
+#include "phalanx/train/recompute_config.h"
 
 namespace phalanx::apps {
 namespace {
@@ -55,18 +56,6 @@ std::optional<PlanModel> find_published(const std::string& name) {
   return std::nullopt;
 }
 
-PlanRecompute policy_of(RecomputeMode mode) {
-  switch (mode) {
-    case RecomputeMode::kNone:
-      return PlanRecompute::kNone;
-    case RecomputeMode::kSelective:
-      return PlanRecompute::kSelective;
-    case RecomputeMode::kFull:
-      return PlanRecompute::kFull;
-  }
-  return PlanRecompute::kNone;
-}
-
 PlanRecompute policy_named(const std::string& name) {
   for (const PlanRecompute policy : {PlanRecompute::kNone, PlanRecompute::kSelective, PlanRecompute::kFull}) {
     if (recompute_name(policy) == name) return policy;
@@ -104,9 +93,8 @@ void read_layout(PlanRequest& request) {
   layout.order = p.order;
   layout.zero = p.zero_stage;
   layout.micro_batch = t.micro_batch_size;
-  layout.recompute = policy_of(t.recompute);
-  layout.layers_per_checkpoint = t.recompute_num_layers;
   layout.recompute_window = request.flags.has("--recompute-window");
+  set_plan_recompute(t, layout);
   const int64_t replicas = p.tensor * p.pipeline * p.context;
   if (replicas < 1) throw_usage("parallel", "a size below 1", "ranks of at least 1 along every axis", "change it");
   request.gpus = number_of(request.flags, "--gpus",

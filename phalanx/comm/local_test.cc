@@ -1,12 +1,14 @@
-#include "phalanx/comm/local.h"
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <functional>
 #include <numeric>
 
+#include "phalanx/base/fs.h"
+#include "phalanx/comm/flight_recorder.h"
+#include "phalanx/comm/local.h"
 #include "phalanx/tensor/gradient_check.h"
 
 namespace phalanx::comm {
@@ -325,6 +327,32 @@ TEST(LocalWorld, SetsUpTheThreadOfEveryRankAndRunsAgain) {
       group->all_reduce(x);
       EXPECT_EQ(x[1].item<float>(), 3.0f);
     });
+  }
+}
+
+// Every rank writes down what it asks, and the marks of the others' arrival and of the end come from whoever knows.
+TEST(LocalWorld, KeepsAFlightRecordOfEveryRank) {
+  const TemporaryDirectory folder;
+  LocalWorld world(2, {.flight_folder = folder.path() + "/flight"});
+  run_ranks(world, [&](int rank) {
+    const auto group = world.group(rank, "pp", {0, 1});
+    Tensor x = at::zeros({100'000});
+    group->all_reduce(x);
+    if (rank == 0) group->send(x, 1);
+    if (rank == 1) group->recv(x, 0);
+  });
+  for (int rank = 0; rank < 2; ++rank) {
+    const FlightLog log = read_flight(fmt::format("{}/flight/rank_{}.flight", folder.path(), rank));
+    EXPECT_EQ(log.header.rank, rank);
+    ASSERT_EQ(log.records.size(), 2u);
+    for (const FlightRecord& record : log.records) {
+      EXPECT_STREQ(record.state(), "done");
+      EXPECT_STREQ(record.group, "pp");
+      EXPECT_EQ(record.bytes, 400'000);
+      EXPECT_LE(record.started_ns, record.done_ns);
+    }
+    EXPECT_EQ(static_cast<OpKind>(log.records[1].kind), rank == 0 ? OpKind::kSend : OpKind::kRecv);
+    EXPECT_EQ(log.records[1].peer, 1 - rank);
   }
 }
 

@@ -11,6 +11,12 @@ namespace {
 // Elements that are summed at a time: the block of every rank and the accumulator stay in the first-level cache.
 constexpr int64_t kBlock = 1024;
 
+// Without a branch, which would keep a loop from being vectorized.
+inline uint32_t select(bool condition, uint32_t yes, uint32_t no) {
+  const uint32_t mask = 0u - static_cast<uint32_t>(condition);
+  return (yes & mask) | (no & ~mask);
+}
+
 // How an element type is stored, and what it is accumulated in.
 template <typename T>
 struct Plain {
@@ -27,7 +33,7 @@ struct BF16 {
   static uint16_t store(float x) {
     const auto bits = std::bit_cast<uint32_t>(x);
     const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;  // half to even
-    return static_cast<uint16_t>(x != x ? 0x7FC0u : rounded);
+    return static_cast<uint16_t>(select(x != x, 0x7FC0u, rounded));
   }
 };
 
@@ -41,10 +47,10 @@ struct F16 {
     const uint32_t magnitude = bits & 0x7FFFu;
     const uint32_t shifted = (magnitude << 13) + kBias;
     // An exponent of all ones stays one of all ones; one of zero is a multiple of 2^-24.
-    const uint32_t large = magnitude >= 0x7C00u ? shifted + kBias : shifted;
+    const uint32_t large = shifted + select(magnitude >= 0x7C00u, kBias, 0);
     const auto small =
         std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(magnitude)) * 0x1p-24f);
-    return std::bit_cast<float>((magnitude < 0x0400u ? small : large) | ((bits & kSign) << 16));
+    return std::bit_cast<float>(select(magnitude < 0x0400u, small, large) | ((bits & kSign) << 16));
   }
 
   static uint16_t store(float x) {
@@ -54,9 +60,9 @@ struct F16 {
     const uint32_t normal = (magnitude + 0x0FFFu + ((magnitude >> 13) & 1u) - kBias) >> 13;
     // Below 2^-14 the steps are 2^-24, which are those of fp32 just above one half: the addition rounds.
     const uint32_t tiny = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3F000000u;
-    const uint32_t finite = magnitude < 0x38800000u ? tiny : normal;
-    const uint32_t special = magnitude > 0x7F800000u ? 0x7E00u : 0x7C00u;
-    const uint32_t half = magnitude >= 0x47800000u ? special : finite;
+    const uint32_t finite = select(magnitude < 0x38800000u, tiny, normal);
+    const uint32_t special = select(magnitude > 0x7F800000u, 0x7E00u, 0x7C00u);
+    const uint32_t half = select(magnitude >= 0x47800000u, special, finite);
     return static_cast<uint16_t>(half | ((bits >> 16) & kSign));
   }
 };
@@ -64,7 +70,8 @@ struct F16 {
 template <ReduceOp kOp, typename S>
 inline S combine(S a, S b) {
   if constexpr (kOp == ReduceOp::kMax) {
-    return b > a || b != b ? b : a;
+    // Not ||, whose second half is a branch.
+    return static_cast<int>(b > a) | static_cast<int>(b != b) ? b : a;
   } else if constexpr (std::is_integral_v<S>) {
     using Unsigned = std::make_unsigned_t<S>;
     return static_cast<S>(static_cast<Unsigned>(static_cast<Unsigned>(a) + static_cast<Unsigned>(b)));
@@ -79,7 +86,8 @@ inline const T* elements(const std::byte* bytes, int64_t begin) {
 }
 
 template <typename E, ReduceOp kOp>
-void reduce_blocks(std::span<const std::byte* const> in, std::span<std::byte* const> out, int64_t count) {
+inline void reduce_blocks(std::span<const std::byte* const> in, std::span<std::byte* const> out,
+                          int64_t count) {
   using T = typename E::Stored;
   using S = typename E::Sum;
   S sum[kBlock] = {};

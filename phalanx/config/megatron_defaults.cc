@@ -34,6 +34,7 @@ constexpr MegatronDefault kDefaults[] = {
     {"model.init_std", "0.02"},
     {"model.window_size", "0"},
     {"train.recompute", "none"},
+    {"train.distribute_saved_activations", "false"},
     {"train.seed", "1234"},
     {"train.check_for_nan", "true"},
     {"train.dtype", "fp32"},

@@ -60,6 +60,7 @@ TEST(MegatronDefaults, HoldWhenOnlyMegatronsFlagsAreGiven) {
       {"train.eval_interval", "0"},
       {"train.check_for_nan", "true"},
       {"train.recompute", "none"},
+      {"train.distribute_saved_activations", "false"},
       {"log.interval", "100"},
       {"data.split", "969,30,1"},
       {"parallel.order", "tp-cp-dp-pp"},

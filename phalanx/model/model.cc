@@ -179,11 +179,10 @@ Tensor Model::step(int chunk, const Tensor& x, const Batch& batch, Side& side, C
 }
 
 Cache Model::make_cache(int64_t page_size) const {
-  const std::vector<LayerKind> layers = parse_pattern(config_.pattern).layers;
   const int64_t groups = groups_of_rank(config_, options_.part.place.tp.size);
   std::vector<Cache::LayerShape> shapes;
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const bool attends = layers[i] == LayerKind::kAttention && holds("layers." + std::to_string(i));
+  for (const LayerKind kind : parse_pattern(config_.pattern).layers) {
+    const bool attends = kind == LayerKind::kAttention;
     shapes.push_back({attends ? groups : 0, attends ? config_.kv_channels : 0});
   }
   return Cache(std::move(shapes), page_size, at::TensorOptions(options_.dtype).device(options_.device));

@@ -89,7 +89,7 @@ class Model : public StageProgram {
   Tensor step(const Batch& batch, Side& side, Cache& cache);
   // Of one chunk: boundary tensors as in forward, logits from the last stage. Rows are whole on every rank.
   Tensor step(int chunk, const Tensor& x, const Batch& batch, Side& side, Cache& cache);
-  // For the layers and key/value groups that this rank holds; numbered as in the pattern.
+  // Of this rank's key/value groups. Layers are numbered as in the pattern; those of other ranks take no memory.
   Cache make_cache(int64_t page_size = 64) const;
 
   const ModelConfig& config() const { return config_; }

@@ -164,7 +164,8 @@ std::vector<StashItem> Stash::items() const {
   std::map<std::pair<int, std::string>, int64_t> bytes;
   for (const auto& [storage, held] : held_) bytes[{held.layer, held.what}] += held.bytes;
   std::vector<StashItem> result;
-  for (const auto& [key, sum] : bytes) result.push_back({.label = key.second, .layer = key.first, .bytes = sum});
+  for (const auto& [key, sum] : bytes)
+    result.push_back({.label = key.second, .layer = key.first, .bytes = sum});
   return result;
 }
 

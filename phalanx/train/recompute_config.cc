@@ -63,21 +63,26 @@ std::vector<std::string> recompute_violations(const RunConfig& config) {
   };
   require(t.recompute_num_layers > 0, "train.recompute_num_layers must be positive");
   for (const std::string& module : t.recompute_modules) {
-    const bool known = module == "core_attn" || module == "layernorm" || module == "mlp_act" || module == "mlp";
+    const bool known =
+        module == "core_attn" || module == "layernorm" || module == "mlp_act" || module == "mlp";
     require(known, "train.recompute_modules has '" + module + "'; known: core_attn, layernorm, mlp_act, mlp");
     require(!paper || !known || module == "core_attn" || module == "mlp",
-            "train.recompute_modules has '" + module + "', which train.stash_mode paper keeps: core_attn and mlp go with it");
+            "train.recompute_modules has '" + module +
+                "', which train.stash_mode paper keeps: core_attn and mlp go with it");
   }
   require(t.recompute_window_micro_batches >= 0,
-          fmt::format("train.recompute_window_micro_batches is {}: give 0 or more", t.recompute_window_micro_batches));
-  require(t.recompute_window_micro_batches == 0 || t.recompute != RecomputeMode::kNone,
-          "train.recompute_window_micro_batches needs train.recompute selective or full (--recompute-granularity)");
+          fmt::format("train.recompute_window_micro_batches is {}: give 0 or more",
+                      t.recompute_window_micro_batches));
+  require(
+      t.recompute_window_micro_batches == 0 || t.recompute != RecomputeMode::kNone,
+      "train.recompute_window_micro_batches needs train.recompute selective or full (--recompute-granularity)");
   if (t.distribute_saved_activations) {
     require(t.recompute == RecomputeMode::kFull,
             "train.distribute_saved_activations needs train.recompute full (--recompute-granularity full)");
     require(config.parallel.tensor > 1, "train.distribute_saved_activations needs parallel.tensor above 1");
-    require(!config.parallel.sequence_parallel,
-            "train.distribute_saved_activations and parallel.sequence_parallel both split the kept inputs: drop one");
+    require(
+        !config.parallel.sequence_parallel,
+        "train.distribute_saved_activations and parallel.sequence_parallel both split the kept inputs: drop one");
   }
   require(!paper || !config.model.qk_norm,
           "train.stash_mode paper knows no norms of queries and keys: drop model.qk_norm or the mode");

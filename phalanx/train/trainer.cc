@@ -167,21 +167,6 @@ void Trainer::check_finite(const StepOutcome& outcome) const {
                       std::to_string(progress_.step + 1)});
 }
 
-void Trainer::log_memory(const StepOutcome& outcome) {
-  const auto row = [](const std::string& kind, int64_t bytes) {
-    return fmt::format("  {:<32}{:>12.3f} MiB\n", kind, static_cast<double>(bytes) / 1048576.0);
-  };
-  std::string table = "bytes by kind:\n" + row("masters, gradients, moments", optimizer_->bytes());
-  if (optimizer_->has_separate_masters()) {
-    int64_t weights = 0;
-    for (Parameter* p : model_->parameters()) weights += static_cast<int64_t>(p->data.nbytes());
-    table += row("weights", weights);
-  }
-  table += row("stash, at its peak", outcome.stash_bytes);
-  for (const auto& [label, bytes] : outcome.stash_by_label) table += row("  " + label, bytes);
-  log_info(table);
-}
-
 void Trainer::one_step(StepMetrics& metrics) {
   const int64_t step = progress_.step + 1;
   const int64_t samples = samples_of_step(progress_.consumed_samples);
@@ -212,7 +197,7 @@ void Trainer::one_step(StepMetrics& metrics) {
   metrics.exposed_comm_s = outcome.exposed_comm_s;
   metrics.consumed_samples = progress_.consumed_samples;
   if (!outcome.applied) metrics.skipped = true;
-  if (config_.log.memory && step == first_step_ && is_first()) log_memory(outcome);
+  if (config_.log.memory && step == first_step_) log_memory(outcome);
   if (config_.log.params_norm && step % config_.log.interval == 0) {
     const double norm = optimizer_->weight_norm();
     if (report_) report_->note(fmt::format("step {}: norm of the weights {:.6f}", step, norm));

@@ -24,6 +24,7 @@
 #include "phalanx/tokenizer/tokenizer.h"
 #include "phalanx/train/batch_size.h"
 #include "phalanx/train/interrupt.h"
+#include "phalanx/train/memory_report.h"
 #include "phalanx/train/report.h"
 #include "phalanx/train/run_config.h"
 #include "phalanx/train/sample_source.h"
@@ -47,9 +48,11 @@ struct TrainSummary {
 
 // Where ranks that are threads lay what rank 0 writes, by rank.
 struct RankExchange {
-  explicit RankExchange(int ranks) : boxes(static_cast<size_t>(ranks)), spans(static_cast<size_t>(ranks)) {}
+  explicit RankExchange(int ranks)
+      : boxes(static_cast<size_t>(ranks)), spans(static_cast<size_t>(ranks)), memory(static_cast<size_t>(ranks)) {}
   std::vector<std::vector<TensorBox>> boxes;  // of a checkpoint
   std::vector<RankSpans> spans;               // of a recorded step
+  std::vector<RankMemoryUse> memory;          // of the first step
 };
 
 // A rank's place in the run; the default is a run of one rank. Both outlive the trainer.

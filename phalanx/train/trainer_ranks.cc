@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "phalanx/base/error.h"
+#include "phalanx/base/log.h"
 #include "phalanx/checkpoint/model_state.h"
 #include "phalanx/pipeline/generate.h"
 #include "phalanx/train/rank_layout.h"
@@ -59,6 +60,27 @@ void Trainer::draw_timeline(const StepOutcome& outcome, int64_t step, size_t mic
                                            .chunks = static_cast<int>(config_.parallel.chunks),
                                            .micro_batches = static_cast<int>(micro_batches)});
   write_timelines(config_.runtime.run_dir, step, schedule, ranks);
+}
+
+void Trainer::log_memory(const StepOutcome& outcome) {
+  RankMemoryUse use{.optimizer = optimizer_->bytes(),
+                    .stash_bytes = outcome.stash_bytes,
+                    .host_bytes = outcome.host_bytes,
+                    .peak_pairs = outcome.peak_pairs,
+                    .items = outcome.stash_items};
+  if (optimizer_->has_separate_masters()) {
+    for (Parameter* p : model_->parameters()) use.weights += static_cast<int64_t>(p->data.nbytes());
+  }
+  std::vector<RankMemoryUse> ranks = {std::move(use)};
+  if (!groups_->is_alone()) {
+    exchange_->memory[static_cast<size_t>(groups_->rank())] = std::move(ranks[0]);
+    groups_->world().barrier();
+    ranks = is_first() ? exchange_->memory : std::vector<RankMemoryUse>();
+    groups_->world().barrier();
+  }
+  if (!is_first()) return;
+  log_info("memory after the first step; optimizer: masters, gradients, moments\n" +
+           memory_table(config_, groups_->mesh(), ranks) + saved_memory_table(config_));
 }
 
 bool Trainer::any_rank(bool mine) const {
