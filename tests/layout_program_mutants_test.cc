@@ -16,7 +16,7 @@ using testing::mesh_of;
 using testing::Mistake;
 using testing::Setting;
 
-// Initial weights of layer `wrong(stage, place in the stage, layer)` instead of the layer's own, or of the one behind it
+// Initial weights of layer `wrong(..., layer)` instead of the layer's own, or of the one behind it
 // where that is of another kind.
 Mistake layers_numbered(
     const std::function<int64_t(const Setting&, int rank, const ModelPart&, size_t layer)>& wrong) {

@@ -55,7 +55,8 @@ std::vector<HostBatch> batch_of(const RunConfig& c, int64_t data_rank) {
 // When the first large operation of a step began.
 class FirstStart : public comm::WrappedGroup {
  public:
-  FirstStart(std::unique_ptr<comm::Group> inner, double* first) : WrappedGroup(std::move(inner)), first_(first) {}
+  FirstStart(std::unique_ptr<comm::Group> inner, double* first)
+      : WrappedGroup(std::move(inner)), first_(first) {}
 
  protected:
   comm::WorkPtr around(const Asked& asked, const std::function<comm::WorkPtr()>& start) override {
@@ -68,7 +69,7 @@ class FirstStart : public comm::WrappedGroup {
 };
 
 struct Measured {
-  double seconds = 1e30;  // of the best step
+  double seconds = 1e30;    // of the best step
   double first_bucket = 0;  // after its begin
   std::vector<std::pair<double, double>> waits;
 };
@@ -81,7 +82,8 @@ struct Transport {
 // Rank 0's best step; its waits are those of all steps.
 Measured measure(const RunConfig& config, const Transport& transport) {
   const Mesh mesh = plan_mesh(config.parallel).mesh;
-  comm::LocalWorld world(mesh.world_size(), {.threads_per_rank = 1, .flight_folder = transport.flight_folder});
+  comm::LocalWorld world(mesh.world_size(),
+                         {.threads_per_rank = 1, .flight_folder = transport.flight_folder});
   const auto board = std::make_shared<comm::DelayBoard>();
   Measured best;
   comm::run_ranks(world, [&](int rank) {
@@ -125,9 +127,10 @@ TEST(OverlapSlow, BucketsTravelBesideTheBackwardPass) {
     const double delay = share * compute;
     const Measured with = measure(config, {.seconds_per_byte = delay / (4.0 * kBucket)});
     const double allowed = with.first_bucket + std::max(compute - with.first_bucket, delay) + delay;
-    std::printf("dp: compute %.0f ms, a bucket %.0f ms: step %.0f ms, first bucket at %.0f ms, allowed %.0f ms: %.2f x\n",
-                1e3 * compute, 1e3 * delay, 1e3 * with.seconds, 1e3 * with.first_bucket, 1e3 * allowed,
-                with.seconds / allowed);
+    std::printf(
+        "dp: compute %.0f ms, a bucket %.0f ms: step %.0f ms, first bucket at %.0f ms, allowed %.0f ms: %.2f x\n",
+        1e3 * compute, 1e3 * delay, 1e3 * with.seconds, 1e3 * with.first_bucket, 1e3 * allowed,
+        with.seconds / allowed);
     EXPECT_LE(with.seconds, 1.10 * allowed);
   }
 }
@@ -147,7 +150,8 @@ double hidden_share(const RunConfig& config, const std::string& group) {
   for (const comm::FlightRecord& record : comm::read_flight(folder.path() + "/rank_0.flight").records) {
     const double begin = static_cast<double>(record.started_ns) * 1e-9;
     const double end = static_cast<double>(record.done_ns) * 1e-9;
-    if (record.group != group || record.done_ns == 0 || run.waits.empty() || begin < run.waits.front().first) continue;
+    if (record.group != group || record.done_ns == 0 || run.waits.empty() || begin < run.waits.front().first)
+      continue;
     all += end - begin;
     hidden += outside(begin, end, run.waits);
   }

@@ -11,6 +11,7 @@
 namespace phalanx {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using testing::Ran;
 using testing::run_program;
@@ -144,7 +145,7 @@ TEST_F(TrainRun, ARunFolderMayMoveAndServeAsARecipe) {
   ASSERT_EQ(run_program("train . ", folder_.path() + "/moved").code, 0);
   const Ran other = run_program("train moved --run-dir other --model.hidden_size=64", folder_.path());
   EXPECT_EQ(other.code, 0) << other.err;
-  EXPECT_THAT(other.err, HasSubstr("kv_channels                   16"));
+  EXPECT_THAT(other.err, ContainsRegex("kv_channels +16 "));
   EXPECT_TRUE(path_exists(folder_.path() + "/other/checkpoints/step_3/manifest.json"));
 }
 
@@ -169,9 +170,8 @@ TEST_F(TrainRun, OtherSettingsOnAResumeAreReported) {
 
 TEST_F(TrainRun, ATokenizerSetsTheVocabularyOfAPreset) {
   const std::string bytes = "--train.train_iters=1 --tokenizer-type ByteTokenizer ";
-  EXPECT_THAT(train(bytes + "--run-dir preset").err, HasSubstr("vocab_size                    257"));
-  EXPECT_THAT(train(bytes + "--model.vocab_size=600 --run-dir wide").err,
-              HasSubstr("vocab_size                    600"));
+  EXPECT_THAT(train(bytes + "--run-dir preset").err, ContainsRegex("vocab_size +257 "));
+  EXPECT_THAT(train(bytes + "--model.vocab_size=600 --run-dir wide").err, ContainsRegex("vocab_size +600 "));
   EXPECT_EQ(train(bytes + "--model.vocab_size=100 --run-dir narrow").code, 3);
 }
 
@@ -236,8 +236,8 @@ TEST_F(TrainRun, SettingsThatCannotWorkAreRefusedBeforeAnythingIsWritten) {
            {"--train.seed=-1", "train.seed is -1"},
            {"--train.reset_position_ids=true", "--tokenizer-type"},
            {"--data-path x", "keep one of them"},
-           {"--parallel.order=zzz", "parallel.order"},
-           {"--parallel.sequence_parallel=true", "sequence_parallel"},
+           {"--parallel.order=zzz", "order 'zzz' has the unknown axis 'zzz'"},
+           {"--parallel.tensor=3", "heads = 4 is no multiple of tp = 3"},
            {"--parallel.schedule=foo", "'foo'"},
            {"--run-dir \"$(printf 'p\\377')\"", "UTF-8"}}) {
     std::string common = kTiny;

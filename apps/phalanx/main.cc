@@ -97,11 +97,12 @@ int dispatch(const Arguments& args) {
     names.push_back(verb.name);
   }
   const std::string near = nearest_name(args[0], names);
-  throw Error(ErrorKind::kUsage,
-              {.where = "phalanx",
-               .got = "the verb '" + args[0] + "'",
-               .needed = "one of train, verify-layout, generate, score, checkpoint, data, schedule, plan, bench",
-               .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
+  throw Error(
+      ErrorKind::kUsage,
+      {.where = "phalanx",
+       .got = "the verb '" + args[0] + "'",
+       .needed = "one of train, verify-layout, generate, score, checkpoint, data, schedule, plan, bench",
+       .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
 }
 
 }  // namespace

@@ -39,9 +39,11 @@ std::string names_text() {
   std::string text = "clusters\n";
   for (const std::string& name : cluster_names()) text += "  " + name + "\n";
   text += "programs\n";
-  for (const Software& software : known_software()) text += fmt::format("  {:<16} {}\n", software.name, software.source);
+  for (const Software& software : known_software())
+    text += fmt::format("  {:<16} {}\n", software.name, software.source);
   text += "published models\n";
-  for (const PlanModel& model : {hybrid_8b(), mamba2_8b(), transformer_8b()}) text += "  " + model.name + "\n";
+  for (const PlanModel& model : {hybrid_8b(), mamba2_8b(), transformer_8b()})
+    text += "  " + model.name + "\n";
   return text + "presets: phalanx train --list-presets\n";
 }
 
@@ -56,8 +58,8 @@ int decode(const ParsedFlags& flags) {
   }
   const PlanModel model = named_model(both.substr(0, comma));
   const PlanModel baseline = named_model(both.substr(comma + 1));
-  print_line(decode_table_text(model, baseline, load_cluster(flags.option("--cluster", "h100-sxm")), {1, 8, 32, 128},
-                               {4096, 32768, 131072, 524288}));
+  print_line(decode_table_text(model, baseline, load_cluster(flags.option("--cluster", "h100-sxm")),
+                               {1, 8, 32, 128}, {4096, 32768, 131072, 524288}));
   return 0;
 }
 
@@ -97,22 +99,25 @@ int search_layouts(PlanRequest& request, ConfigTree& tree) {
   if (flags.has("--top")) {
     const std::optional<int64_t> value = parse_integer(flags.option("--top"));
     if (!value || *value < 1) {
-      throw Error(ErrorKind::kUsage,
-                  {.where = "--top", .got = "'" + flags.option("--top") + "'", .needed = "a number of rows from 1"});
+      throw Error(
+          ErrorKind::kUsage,
+          {.where = "--top", .got = "'" + flags.option("--top") + "'", .needed = "a number of rows from 1"});
     }
     top = static_cast<size_t>(*value);
   }
-  const SearchResult result = search(request.model, request.cluster, request.software, search_space(request),
-                                     {.account = request.account, .bytes = request.memory().bytes, .reserve = request.reserve});
+  const SearchResult result =
+      search(request.model, request.cluster, request.software, search_space(request),
+             {.account = request.account, .bytes = request.memory().bytes, .reserve = request.reserve});
   const PlanLayout& best = result.ranked.front().layout;
   if (flags.has("--out")) write_run(request, tree, best);
   if (flags.has("--svg")) {
-    write_file_atomic(flags.option("--svg"),
-                      search_svg(result, request.cluster,
-                                 fmt::format("{} on {} GPUs of {}", request.model.name, request.gpus, request.cluster.name),
-                                 best.global_batch * request.model.sequence));
+    write_file_atomic(flags.option("--svg"), search_svg(result, request.cluster,
+                                                        fmt::format("{} on {} GPUs of {}", request.model.name,
+                                                                    request.gpus, request.cluster.name),
+                                                        best.global_batch * request.model.sequence));
   }
-  print_line(flags.has("--json") ? search_json(request, result, top).dump(2) : search_text(request, result, top));
+  print_line(flags.has("--json") ? search_json(request, result, top).dump(2)
+                                 : search_text(request, result, top));
   return 0;
 }
 
@@ -122,44 +127,54 @@ void require_fit(const PlanRequest& request, const PricedLayout& priced) {
   if (priced.memory.peak() <= capacity) return;
   const RankMemory& worst = priced.memory.ranks[priced.memory.worst];
   std::vector<ByteItem> items = memory_items(worst);
-  std::sort(items.begin(), items.end(), [](const ByteItem& a, const ByteItem& b) { return a.bytes > b.bytes; });
+  std::sort(items.begin(), items.end(),
+            [](const ByteItem& a, const ByteItem& b) { return a.bytes > b.bytes; });
   std::string largest;
   for (size_t i = 0; i < std::min<size_t>(3, items.size()); ++i) {
-    largest += fmt::format("{}{} {}", i == 0 ? "" : ", ", items[i].label, human_bytes(static_cast<double>(items[i].bytes)));
+    largest += fmt::format("{}{} {}", i == 0 ? "" : ", ", items[i].label,
+                           human_bytes(static_cast<double>(items[i].bytes)));
   }
-  SearchSpace space{.gpus = request.layout.world(), .global_batch = request.layout.global_batch,
-                    .max_cp = std::max<int64_t>(request.layout.cp, 1), .zero = {0, 1, 2, 3}, .base = request.layout};
+  SearchSpace space{.gpus = request.layout.world(),
+                    .global_batch = request.layout.global_batch,
+                    .max_cp = std::max<int64_t>(request.layout.cp, 1),
+                    .zero = {0, 1, 2, 3},
+                    .base = request.layout};
   std::string fix;
   try {
     const SearchResult result = search(request.model, request.cluster, request.software, space,
-                                       {.account = request.account, .bytes = request.memory().bytes, .reserve = request.reserve, .simulate_best = 0});
+                                       {.account = request.account,
+                                        .bytes = request.memory().bytes,
+                                        .reserve = request.reserve,
+                                        .simulate_best = 0});
     const std::optional<Candidate> near = nearest_fit(request.layout, result);
-    fix = fmt::format("the nearest layout that fits: {} ({} a GPU, about {:.4g} s a step)", to_string(near->layout),
-                      human_bytes(static_cast<double>(near->memory)), near->time.seconds);
+    fix = fmt::format("the nearest layout that fits: {} ({} a GPU, about {:.4g} s a step)",
+                      to_string(near->layout), human_bytes(static_cast<double>(near->memory)),
+                      near->time.seconds);
   } catch (const Error& none) {
     fix = std::string("none fits on so many GPUs. ") + none.what();
   }
-  throw Error(ErrorKind::kBadInput,
-              {.where = "layout " + to_string(request.layout),
-               .got = fmt::format("{} for rank {} of the pipeline ({})", human_bytes(static_cast<double>(worst.total())),
-                                  priced.memory.worst, largest),
-               .needed = fmt::format("at most {} of the {} of a GPU of {}: it lacks {}",
-                                     human_bytes(static_cast<double>(capacity)),
-                                     human_bytes(static_cast<double>(request.cluster.memory_bytes)), request.cluster.name,
-                                     human_bytes(static_cast<double>(worst.total() - capacity))),
-               .fix = fix});
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = "layout " + to_string(request.layout),
+       .got = fmt::format("{} for rank {} of the pipeline ({})",
+                          human_bytes(static_cast<double>(worst.total())), priced.memory.worst, largest),
+       .needed = fmt::format(
+           "at most {} of the {} of a GPU of {}: it lacks {}", human_bytes(static_cast<double>(capacity)),
+           human_bytes(static_cast<double>(request.cluster.memory_bytes)), request.cluster.name,
+           human_bytes(static_cast<double>(worst.total() - capacity))),
+       .fix = fix});
 }
 
 void draw_schedule(const PlanRequest& request, const PricedLayout& priced) {
   const std::vector<StageTime> stages =
       stage_times(request.model, request.layout, request.cluster, request.software);
   const StepComm comm = step_comm(request.model, request.layout, request.cluster, request.software, 0);
-  SimulateOptions options =
-      simulate_options(stages, priced.schedule.placement, comm.boundary, request.software,
-                       splits_backward(priced.schedule));
+  SimulateOptions options = simulate_options(stages, priced.schedule.placement, comm.boundary,
+                                             request.software, splits_backward(priced.schedule));
   options.record = true;
-  write_file_atomic(request.flags.option("--svg"),
-                    render_svg(priced.schedule, simulate(priced.schedule, options), to_string(request.layout)));
+  write_file_atomic(
+      request.flags.option("--svg"),
+      render_svg(priced.schedule, simulate(priced.schedule, options), to_string(request.layout)));
 }
 
 }  // namespace

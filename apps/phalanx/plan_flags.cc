@@ -96,9 +96,11 @@ void read_layout(PlanRequest& request) {
   layout.recompute_window = request.flags.has("--recompute-window");
   set_plan_recompute(t, layout);
   const int64_t replicas = p.tensor * p.pipeline * p.context;
-  if (replicas < 1) throw_usage("parallel", "a size below 1", "ranks of at least 1 along every axis", "change it");
-  request.gpus = number_of(request.flags, "--gpus",
-                           p.world_size > 0 ? p.world_size : replicas * std::max<int64_t>(p.data, 1), kMaxGpus);
+  if (replicas < 1)
+    throw_usage("parallel", "a size below 1", "ranks of at least 1 along every axis", "change it");
+  request.gpus =
+      number_of(request.flags, "--gpus",
+                p.world_size > 0 ? p.world_size : replicas * std::max<int64_t>(p.data, 1), kMaxGpus);
   if (p.data == 0 && request.gpus % replicas != 0 && !request.flags.has("--search")) {
     throw Error(ErrorKind::kBadInput,
                 {.where = "--gpus",
@@ -125,7 +127,8 @@ int64_t PlanRequest::capacity() const {
 
 const std::vector<FlagAlias>& plan_flags() {
   static const std::vector<FlagAlias> list = {
-      {"--preset", "", FlagKind::kValue, "a known model (phalanx train --list-presets) or a published one", "NAME"},
+      {"--preset", "", FlagKind::kValue, "a known model (phalanx train --list-presets) or a published one",
+       "NAME"},
       {"--cluster", "", FlagKind::kValue, "a known cluster or a file; h100-sxm", "NAME|FILE.toml"},
       {"--gpus", "", FlagKind::kValue, "GPUs in use; as many as the layout has ranks", "N"},
       {"--software", "", FlagKind::kValue, "the program whose habits are priced; phalanx", "NAME"},
@@ -142,7 +145,8 @@ const std::vector<FlagAlias>& plan_flags() {
       {"--top", "", FlagKind::kValue, "search: rows of the table; 10", "N"},
       {"--out", "", FlagKind::kValue, "search: write the winner as a config for phalanx train", "RUN.toml"},
       {"--svg", "", FlagKind::kValue, "draw the trade-off (--search) or the schedule", "FILE"},
-      {"--stash", "", FlagKind::kValue, "activations as `phalanx` keeps them or as the `paper`s count", "KIND"},
+      {"--stash", "", FlagKind::kValue, "activations as `phalanx` keeps them or as the `paper`s count",
+       "KIND"},
       {"--recompute-window", "", FlagKind::kSwitch, "recompute only micro-batches that do not fit"},
       {"--no-scatter-gather", "", FlagKind::kSwitch, "send whole boundary tensors from every tp rank"},
       {"--keep-outputs", "", FlagKind::kSwitch, "do not free a stage's output after it is sent"},
@@ -174,12 +178,14 @@ void read_request(PlanRequest& request, ConfigTree& tree) {
   request.cluster = load_cluster(flags.option("--cluster", "h100-sxm"));
   request.software = find_software(flags.option("--software", "phalanx"));
   const std::string stash = flags.option("--stash", "phalanx");
-  if (stash != "phalanx" && stash != "paper") throw_usage("--stash", "'" + stash + "'", "phalanx or paper", "choose one");
+  if (stash != "phalanx" && stash != "paper")
+    throw_usage("--stash", "'" + stash + "'", "phalanx or paper", "choose one");
   request.account = stash == "paper" ? StashAccount::kPaper : StashAccount::kPhalanx;
   if (flags.has("--reserve")) {
     const std::optional<double> share = parse_number(flags.option("--reserve"));
     if (!share || !(*share >= 0 && *share < 1)) {
-      throw_usage("--reserve", "'" + flags.option("--reserve") + "'", "a share from 0 to below 1", "change the value");
+      throw_usage("--reserve", "'" + flags.option("--reserve") + "'", "a share from 0 to below 1",
+                  "change the value");
     }
     request.reserve = *share;
   }
@@ -191,7 +197,8 @@ void read_request(PlanRequest& request, ConfigTree& tree) {
 
 SearchSpace search_space(const PlanRequest& request) {
   const ParsedFlags& flags = request.flags;
-  SearchSpace space{.gpus = request.gpus, .global_batch = request.config.train.global_batch_size, .base = request.layout};
+  SearchSpace space{
+      .gpus = request.gpus, .global_batch = request.config.train.global_batch_size, .base = request.layout};
   if (!flags.has("--gpus") && request.config.parallel.world_size == 0) {
     throw_usage("phalanx plan --search", "no --gpus", "--gpus N", "say how many GPUs there are");
   }
@@ -206,13 +213,15 @@ SearchSpace search_space(const PlanRequest& request) {
   if (flags.has("--schedules")) space.schedules = words_of(flags.option("--schedules"));
   if (flags.has("--recomputes")) {
     space.policies.clear();
-    for (const std::string& word : words_of(flags.option("--recomputes"))) space.policies.push_back(policy_named(word));
+    for (const std::string& word : words_of(flags.option("--recomputes")))
+      space.policies.push_back(policy_named(word));
   }
   if (flags.has("--zeros")) {
     space.zero.clear();
     for (const std::string& word : words_of(flags.option("--zeros"))) {
       const std::optional<int64_t> stage = parse_integer(word);
-      if (!stage || *stage < 0 || *stage > 3) throw_usage("--zeros", "'" + word + "'", "stages from 0 to 3", "0,1");
+      if (!stage || *stage < 0 || *stage > 3)
+        throw_usage("--zeros", "'" + word + "'", "stages from 0 to 3", "0,1");
       space.zero.push_back(*stage);
     }
   }
@@ -229,7 +238,8 @@ PlanModel named_model(const std::string& name) {
   std::vector<std::string> names = preset_names();
   for (const PlanModel& model : published_models()) names.push_back(model.name);
   const std::string near = nearest_name(name, names);
-  throw_usage("phalanx plan", "the model '" + name + "'", "a preset or a published model (phalanx plan --list)",
+  throw_usage("phalanx plan", "the model '" + name + "'",
+              "a preset or a published model (phalanx plan --list)",
               near.empty() ? "phalanx plan --list" : "did you mean " + near + "?");
 }
 

@@ -21,7 +21,7 @@ namespace phalanx::apps {
 
 struct PlanRequest {
   ParsedFlags flags;
-  RunConfig config;    // model section unresolved for a published model
+  RunConfig config;  // model section unresolved for a published model
   bool published = false;
   PlanModel model;
   PlanLayout layout;

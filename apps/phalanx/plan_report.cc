@@ -47,7 +47,8 @@ std::string parts_text(const StepTime& time) {
   std::string text;
   for (const TimePart& part : time_parts(time)) {
     if (part.seconds < 0.0005 * time.seconds) continue;
-    text += fmt::format("  {:<32} {:>10.4g} s {:>6.1f} %\n", part.name, part.seconds, 100 * part.seconds / time.seconds);
+    text += fmt::format("  {:<32} {:>10.4g} s {:>6.1f} %\n", part.name, part.seconds,
+                        100 * part.seconds / time.seconds);
   }
   return text;
 }
@@ -56,8 +57,9 @@ std::string memory_text(const RankMemory& rank) {
   std::string text;
   for (const ByteItem& item : memory_items(rank)) {
     if (item.bytes == 0) continue;
-    text += fmt::format("  {:<32} {:>10} {:>6.1f} %\n", item.label, human_bytes(static_cast<double>(item.bytes)),
-                        100.0 * static_cast<double>(item.bytes) / static_cast<double>(rank.total()));
+    text +=
+        fmt::format("  {:<32} {:>10} {:>6.1f} %\n", item.label, human_bytes(static_cast<double>(item.bytes)),
+                    100.0 * static_cast<double>(item.bytes) / static_cast<double>(rank.total()));
   }
   return text;
 }
@@ -65,7 +67,10 @@ std::string memory_text(const RankMemory& rank) {
 Json time_json(const StepTime& time) {
   Json parts = Json::object();
   for (const TimePart& part : time_parts(time)) parts[part.name] = part.seconds;
-  return {{"seconds", time.seconds}, {"simulated", time.simulated}, {"bubble_share", time.bubble_share()}, {"parts", parts}};
+  return {{"seconds", time.seconds},
+          {"simulated", time.simulated},
+          {"bubble_share", time.bubble_share()},
+          {"parts", parts}};
 }
 
 Json layout_fields(const PlanLayout& layout) {
@@ -113,7 +118,8 @@ StepFlops flops_of(const PlanRequest& request, const PlanLayout& layout) {
 
 PricedLayout price_layout(const PlanRequest& request) {
   std::string broken;
-  for (const std::string& violation : violations_of(request)) broken += (broken.empty() ? "" : "; ") + violation;
+  for (const std::string& violation : violations_of(request))
+    broken += (broken.empty() ? "" : "; ") + violation;
   if (!broken.empty()) {
     throw Error(ErrorKind::kBadInput, {.where = "layout " + to_string(request.layout),
                                        .got = broken,
@@ -144,17 +150,19 @@ std::string layout_text(const PlanRequest& request, const PricedLayout& priced) 
   text += fmt::format("layout     {}\n", to_string(layout));
   text += fmt::format("machine    {} GPUs of {}, as {} would run it\n", layout.world(), request.cluster.name,
                       request.software.name);
-  text += fmt::format("step       {:.4g} s, {} tokens/s; {:.1f} TFLOP/s a GPU of the model ({} MFU), {:.1f} with "
-                      "recomputation ({} HFU)\n",
-                      priced.time.seconds, human_count(rates.tokens), rates.model / 1e12, human_percent(rates.mfu),
-                      rates.hardware / 1e12, human_percent(rates.hfu));
-  text += fmt::format("FLOP       {:.6g} a step of the model, {:.6g} with recomputation; Megatron's meter {:.6g}, corrected "
-                      "{:.6g}\n",
-                      priced.flops.model, priced.flops.hardware, priced.meter.megatron, priced.meter.corrected);
+  text += fmt::format(
+      "step       {:.4g} s, {} tokens/s; {:.1f} TFLOP/s a GPU of the model ({} MFU), {:.1f} with "
+      "recomputation ({} HFU)\n",
+      priced.time.seconds, human_count(rates.tokens), rates.model / 1e12, human_percent(rates.mfu),
+      rates.hardware / 1e12, human_percent(rates.hfu));
+  text += fmt::format(
+      "FLOP       {:.6g} a step of the model, {:.6g} with recomputation; Megatron's meter {:.6g}, corrected "
+      "{:.6g}\n",
+      priced.flops.model, priced.flops.hardware, priced.meter.megatron, priced.meter.corrected);
   text += fmt::format("bubble     {} of the ideal time\n", human_percent(priced.time.bubble_share()));
   text += "\ntime of the fullest rank\n" + parts_text(priced.time);
-  text += fmt::format("\nmemory of rank {} of the pipeline, which needs most: {} of {}\n", priced.memory.worst,
-                      human_bytes(static_cast<double>(worst.total())),
+  text += fmt::format("\nmemory of rank {} of the pipeline, which needs most: {} of {}\n",
+                      priced.memory.worst, human_bytes(static_cast<double>(worst.total())),
                       human_bytes(static_cast<double>(request.cluster.memory_bytes)));
   text += memory_text(worst);
   for (const std::string& note : priced.notes) text += "\nnote: " + note + "\n";
@@ -183,14 +191,15 @@ std::string search_text(const PlanRequest& request, const SearchResult& result, 
       "{} on {} GPUs of {}, as {} would run it; batch {} sequences of {}\n{} layouts divide, {} of them fit into {} a GPU; the "
       "best {} simulated\n\n{:>3} {:>9} {:>9} {:>7} {:>9}  layout\n",
       request.model.name, request.gpus, request.cluster.name, request.software.name, best.layout.global_batch,
-      request.model.sequence, result.looked_at, result.ranked.size(), human_bytes(static_cast<double>(result.capacity)),
-      result.simulated, "", "s a step", "TFLOP/s", "MFU", "memory");
+      request.model.sequence, result.looked_at, result.ranked.size(),
+      human_bytes(static_cast<double>(result.capacity)), result.simulated, "", "s a step", "TFLOP/s", "MFU",
+      "memory");
   for (size_t i = 0; i < std::min(top, result.ranked.size()); ++i) {
     const Candidate& candidate = result.ranked[i];
     const Rates rates = rates_of(request, candidate.layout, candidate.time.seconds);
-    text += fmt::format("{:>3} {:>9.4g} {:>9.1f} {:>7} {:>9}  {}\n", i + 1, candidate.time.seconds, rates.model / 1e12,
-                        human_percent(rates.mfu), human_bytes(static_cast<double>(candidate.memory)),
-                        to_string(candidate.layout));
+    text += fmt::format("{:>3} {:>9.4g} {:>9.1f} {:>7} {:>9}  {}\n", i + 1, candidate.time.seconds,
+                        rates.model / 1e12, human_percent(rates.mfu),
+                        human_bytes(static_cast<double>(candidate.memory)), to_string(candidate.layout));
     if (i == 0) continue;
     const std::string why = why_slower(candidate.time, best.time);
     text += fmt::format("    +{:.1f} %{}{}\n", 100 * (candidate.time.seconds / best.time.seconds - 1),
@@ -198,8 +207,9 @@ std::string search_text(const PlanRequest& request, const SearchResult& result, 
   }
   if (!result.misfits.empty()) {
     const Candidate& near = result.misfits.front();
-    text += fmt::format("\nof those that do not fit, the nearest lacks {}: {}\n",
-                        human_bytes(static_cast<double>(near.memory - result.capacity)), to_string(near.layout));
+    text +=
+        fmt::format("\nof those that do not fit, the nearest lacks {}: {}\n",
+                    human_bytes(static_cast<double>(near.memory - result.capacity)), to_string(near.layout));
   }
   return text;
 }
@@ -214,15 +224,10 @@ Json search_json(const PlanRequest& request, const SearchResult& result, size_t 
                     {"memory_bytes", candidate.memory},
                     {"why_slower", why_slower(candidate.time, result.ranked.front().time)}});
   }
-  return {{"model", request.model.name},
-          {"cluster", request.cluster.name},
-          {"software", request.software.name},
-          {"gpus", request.gpus},
-          {"looked_at", result.looked_at},
-          {"fit", result.ranked.size()},
-          {"simulated", result.simulated},
-          {"capacity", result.capacity},
-          {"ranked", rows}};
+  return {
+      {"model", request.model.name},   {"cluster", request.cluster.name}, {"software", request.software.name},
+      {"gpus", request.gpus},          {"looked_at", result.looked_at},   {"fit", result.ranked.size()},
+      {"simulated", result.simulated}, {"capacity", result.capacity},     {"ranked", rows}};
 }
 
 }  // namespace phalanx::apps

@@ -96,10 +96,11 @@ int run_verify_layout(const Arguments& args) {
   config.train.train_iters = steps;
   const std::unique_ptr<Tokenizer> tokenizer = read_run_config(flags, tree, config, "phalanx verify-layout");
   if (config.parallel.world_size == 1) {
-    throw Error(ErrorKind::kUsage, {.where = "phalanx verify-layout",
-                                    .got = "a layout of one rank",
-                                    .needed = "one to compare with one rank",
-                                    .fix = "add --parallel.tensor=2, --parallel.pipeline=2 or --parallel.data=2"});
+    throw Error(ErrorKind::kUsage,
+                {.where = "phalanx verify-layout",
+                 .got = "a layout of one rank",
+                 .needed = "one to compare with one rank",
+                 .fix = "add --parallel.tensor=2, --parallel.pipeline=2 or --parallel.data=2"});
   }
   const std::unique_ptr<SampleSource> source = open_source(config, steps);
   const LayoutRun got = run_layout(config, data_of(config, *source), steps);
@@ -121,9 +122,10 @@ int run_verify_layout(const Arguments& args) {
       text += fmt::format("{:>5} {:>24.16g} {:>24.16g} {:>12.2e}\n", i + 1, got.losses[i], want.losses[i],
                           std::abs(got.losses[i] / want.losses[i] - 1));
     }
-    text += difference.empty() ? fmt::format("equal within {:g} relative{}", bars.loss,
-                                             bars.weights > 0 ? fmt::format(", weights within {:g}", bars.weights) : "")
-                               : "DIFFERENT: " + difference;
+    text += difference.empty()
+                ? fmt::format("equal within {:g} relative{}", bars.loss,
+                              bars.weights > 0 ? fmt::format(", weights within {:g}", bars.weights) : "")
+                : "DIFFERENT: " + difference;
     print_line(text);
   }
   return difference.empty() ? 0 : static_cast<int>(ErrorKind::kNumeric);

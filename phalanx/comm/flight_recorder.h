@@ -2,7 +2,7 @@
 //
 // Purpose: what one rank asked of the others last, in a memory-mapped file that outlives the process: after an abort or a
 //   kill it still says which operation was issued, which ones everybody had come to, and which ones were done.
-// Contract: a ring of fixed size; the newest operations push out the oldest. One thread issues; any thread may mark. Space is
+// Contract: a ring of fixed size; the newest operations push out the oldest. Any thread may issue and mark. Space is
 //   reserved when the file is made, so that a full disk cannot stop a run later. A file that is there already becomes
 //   PATH.previous: a restart does not wipe out what the crash before it left.
 // Units: bytes; seconds of the monotonic clock, as nanoseconds in the file.
@@ -10,6 +10,7 @@
 // Example: std::cout << flight_text(read_flight("run/flight/rank_3.flight"), 20);
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -65,7 +66,7 @@ class FlightRecorder {
   std::byte* map_ = nullptr;
   size_t map_bytes_ = 0;
   uint64_t capacity_ = 0;
-  uint64_t issued_ = 0;
+  std::atomic<uint64_t> issued_{0};
 };
 
 struct FlightLog {

@@ -10,11 +10,6 @@
 namespace phalanx::comm {
 namespace {
 
-// Spinning pays only where no other rank needs the core; offering it costs a system call, and sleeping about ten of them.
-Patience patience_of(int ranks, int cores) {
-  return ranks <= cores ? Patience{.spins = 2000, .yields = 20} : Patience{.spins = 0, .yields = 50};
-}
-
 int progress_threads(const HubOptions& options, int ranks, int cores) {
   return options.progress_threads >= 0 ? options.progress_threads : std::min(ranks, cores);
 }
@@ -24,7 +19,6 @@ int progress_threads(const HubOptions& options, int ranks, int cores) {
 HubWorld::HubWorld(int size, HubOptions options)
     : size_(size),
       options_(std::move(options)),
-      patience_(patience_of(size, thread_count(0))),
       traces_(static_cast<size_t>(size)),
       pool_(size > 1 ? progress_threads(options_, size, thread_count(0)) : 0) {
   if (options_.flight_folder.empty()) return;

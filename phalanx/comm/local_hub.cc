@@ -171,7 +171,7 @@ void LocalHub::wait(int rank, Operation& operation) {
     if (stage == Stage::kReady && operation.help()) continue;
     // What is ready ends without the other ranks, so it has no deadline.
     const double until = stage == Stage::kReady ? std::numeric_limits<double>::max() : deadline;
-    if (!operation.stage.wait_past(stage, world_.patience_, until)) expire(rank, operation);
+    if (!operation.stage.wait_past(stage, until)) expire(rank, operation);
   }
   world_.trace(world_rank, *this, what, operation.sequence, false);
 }
@@ -197,7 +197,7 @@ void LocalHub::drop(int rank, Operation& operation) {
   while (operation.stage.get() != Stage::kDone && operation.stage.get() != Stage::kFailed) {
     const Stage stage = operation.stage.get();
     if (stage == Stage::kReady && operation.help()) continue;
-    operation.stage.wait_past(stage, world_.patience_, std::numeric_limits<double>::max());
+    operation.stage.wait_past(stage, std::numeric_limits<double>::max());
   }
 }
 

@@ -167,7 +167,6 @@ class HubWorld {
 
   int size_;
   HubOptions options_;
-  Patience patience_;
   std::vector<Trace> traces_;
   std::vector<std::unique_ptr<FlightRecorder>> recorders_;
   std::mutex mutex_;

@@ -221,17 +221,39 @@ TEST(LocalHub, ALateRankIsNamedWithItsLastWords) {
                               HasSubstr("a failure elsewhere"), HasSubstr("within 0.2 s")));
 }
 
+// Rank 0 asks for an all_reduce, rank 1 for something else; also as messages.
 TEST(LocalHub, AContradictionIsToldOnBothSides) {
-  HubWorld world(2, {.deadline = 20});
-  const auto texts = outcomes(world, [&](int rank) {
-    LocalHub& hub = world.hub("tp", {0, 1});
-    Values x(8, 1);
-    hub.start(rank, call(OpKind::kAllReduce, 4 + rank, bytes(x), bytes(x))).wait();
-  });
-  for (const std::string& text : texts) {
-    EXPECT_THAT(text,
-                AllOf(HasSubstr("group 'tp', operation #0"), HasSubstr("all_reduce sum i64 [4] on rank 0"),
-                      HasSubstr("all_reduce sum i64 [5] on rank 1")));
+  Values x(8, 1);
+  const Call right = call(OpKind::kAllReduce, 4, bytes(x), bytes(x));
+  Call longer = call(OpKind::kAllReduce, 5, bytes(x), bytes(x)), other_dtype = right, other_op = right;
+  other_dtype.what.dtype = Dtype::kF64;
+  other_op.what.reduce = ReduceOp::kMax;
+  struct Pair {
+    Call first, second;
+    std::string first_text, second_text;
+  };
+  const std::string sum = "all_reduce sum i64 [4]";
+  const std::vector<Pair> pairs{
+      {right, longer, sum, "all_reduce sum i64 [5]"},
+      {right, other_dtype, sum, "all_reduce sum f64 [4]"},
+      {right, other_op, sum, "all_reduce max i64 [4]"},
+      {right, call(OpKind::kAllGather, 4, bytes(x), bytes(x)), sum, "all_gather i64 [4]"},
+      {right, {}, sum, "barrier"},
+      {call(OpKind::kBroadcast, 4, bytes(x), bytes(x), 0), call(OpKind::kBroadcast, 4, bytes(x), bytes(x), 1),
+       "broadcast from rank 0 i64 [4]", "broadcast from rank 1 i64 [4]"},
+      {call(OpKind::kSend, 4, bytes(x), nullptr, 1), call(OpKind::kRecv, 3, nullptr, bytes(x), 0),
+       "send to rank 1 i64 [4]", "recv from rank 0 i64 [3]"},
+  };
+  for (const Pair& pair : pairs) {
+    HubWorld world(2, {.deadline = 20});
+    const auto texts = outcomes(world, [&](int rank) {
+      world.hub("tp", {0, 1}).start(rank, rank == 0 ? pair.first : pair.second).wait();
+    });
+    for (const std::string& text : texts) {
+      EXPECT_THAT(text,
+                  AllOf(HasSubstr("group 'tp', operation #0"), HasSubstr(pair.first_text + " on rank 0"),
+                        HasSubstr(pair.second_text + " on rank 1")));
+    }
   }
 }
 

@@ -45,11 +45,11 @@ std::string Shape::text() const {
 }
 
 bool agree(const Description& a, const Description& b) {
-  const bool message = a.kind == OpKind::kSend || a.kind == OpKind::kRecv;
+  if (a.dtype != b.dtype || a.reduce != b.reduce || a.shape != b.shape) return false;
   // Whose message meets whose is settled before this is asked; a collective must name one root.
-  const bool same_peer = message || a.peer == b.peer;
-  const bool same_kind = message ? a.kind != b.kind : a.kind == b.kind;
-  return same_kind && same_peer && a.dtype == b.dtype && a.reduce == b.reduce && a.shape == b.shape;
+  if (a.kind == OpKind::kSend) return b.kind == OpKind::kRecv;
+  if (a.kind == OpKind::kRecv) return b.kind == OpKind::kSend;
+  return a.kind == b.kind && a.peer == b.peer;
 }
 
 std::string describe(const Description& what, std::span<const int> ranks) {

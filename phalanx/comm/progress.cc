@@ -14,6 +14,10 @@
 namespace phalanx::comm {
 namespace {
 
+// How often a waiting thread offers its core to the others before it sleeps. Keeping the core instead is no faster on an
+// idle machine, and on a busy one it may be the core that the other rank needs; offering it often counts as using it,
+// so that the system lets others go first when the other rank has come.
+constexpr int kYields = 20;
 constexpr int64_t kWorthAThread = 4;  // slices
 
 // The C++ library waits on an atomic without a deadline and on a condition variable only through a lock that all waiters
@@ -29,13 +33,6 @@ void futex_wake_all(const std::atomic<uint32_t>& word) {
   ::syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
-// Tells the core that this is a loop of waiting, where it has a word for that.
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
 }  // namespace
 
 void StageWord::set(Stage stage) {
@@ -44,12 +41,8 @@ void StageWord::set(Stage stage) {
   if (sleepers_.load(std::memory_order_seq_cst) > 0) futex_wake_all(word_);
 }
 
-bool StageWord::wait_past(Stage from, const Patience& patience, double deadline) const {
-  for (int i = 0; i < patience.spins; ++i) {
-    if (get() != from) return true;
-    relax();
-  }
-  for (int i = 0; i < patience.yields; ++i) {
+bool StageWord::wait_past(Stage from, double deadline) const {
+  for (int i = 0; i < kYields; ++i) {
     if (get() != from) return true;
     std::this_thread::yield();
   }

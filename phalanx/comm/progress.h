@@ -25,19 +25,13 @@ namespace phalanx::comm {
 
 enum class Stage : uint32_t { kGathering, kReady, kDone, kFailed };
 
-// How long a thread watches before it sleeps.
-struct Patience {
-  int spins = 0;   // with the core kept: only where every thread has one
-  int yields = 0;  // with the core offered to others
-};
-
 // A stage that threads wait on.
 class StageWord {
  public:
   Stage get() const { return static_cast<Stage>(word_.load(std::memory_order_acquire)); }
   void set(Stage stage);  // wakes every waiter
   // Returns when the stage is no longer `from`, and false when `deadline` came first.
-  bool wait_past(Stage from, const Patience& patience, double deadline) const;
+  bool wait_past(Stage from, double deadline) const;
 
  private:
   std::atomic<uint32_t> word_{0};

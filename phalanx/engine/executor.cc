@@ -129,7 +129,10 @@ class ScheduleRun {
       return;
     }
     u.whole = whole_pairs_ < options_.stash.window;
-    if (u.whole) ++whole_pairs_;
+    if (u.whole) {
+      ++whole_pairs_;
+      ++result_.whole_pairs;
+    }
     u.stash = Stash({.keep_all = u.whole, .offload = options_.stash.offload});
   }
 
@@ -141,7 +144,8 @@ class ScheduleRun {
     const bool split = action.op == Op::kBackwardInput;
     u.grads = WeightGrads(split ? WeightGrads::Mode::kDefer : WeightGrads::Mode::kNow);
     u.grads.on_applied = options_.on_applied;
-    u.out = program_.backward(action.chunk, is_last(stage) ? batch.loss_weight : u.in, batch, u.side, u.stash, u.grads);
+    u.out = program_.backward(action.chunk, is_last(stage) ? batch.loss_weight : u.in, batch, u.side, u.stash,
+                              u.grads);
     u.in = Tensor();
     if (stage > 0 && holder(stage - 1).rank == rank_) {
       Unit& before = unit(holder(stage - 1).chunk, action.micro_batch);
@@ -170,7 +174,8 @@ class ScheduleRun {
     for (const TensorSpec& spec : program_.side_into(stage, batch)) {
       const Side::Input& input = u.side.inputs.at(spec.name);
       const bool grads = action.op == Op::kSendBackward;
-      tensors.push_back(grads ? (input.grad.defined() ? input.grad : at::zeros_like(input.value)) : input.value);
+      tensors.push_back(grads ? (input.grad.defined() ? input.grad : at::zeros_like(input.value))
+                              : input.value);
     }
     sent_.emplace_back(tensors, action.peer, *groups_.pipeline, pieces(batch));
   }
@@ -179,8 +184,8 @@ class ScheduleRun {
     Unit& u = unit(action.chunk, action.micro_batch);
     const Batch& batch = batch_of(action);
     u.message_span = result_.spans.size();
-    u.arriving = ReceivedMessage(message_into(stage, batch), action.peer, program_.device(), *groups_.pipeline,
-                                 pieces(batch));
+    u.arriving = ReceivedMessage(message_into(stage, batch), action.peer, program_.device(),
+                                 *groups_.pipeline, pieces(batch));
     u.has_message = true;
   }
 

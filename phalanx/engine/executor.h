@@ -33,8 +33,9 @@ struct ExecutorGroups {
 
 // What happens to stashes between F and B.
 struct StashRules {
-  int64_t window = 0;    // so many pairs at a time keep everything, whatever the model recomputes; the next F takes a
-                         // place as soon as a B leaves one
+  int64_t window =
+      0;  // so many pairs at a time keep everything, whatever the model recomputes; the next F takes a
+          // place as soon as a B leaves one
   bool offload = false;  // to host memory
   bool items = false;    // list them
 };
@@ -54,14 +55,15 @@ struct ExecutorOptions {
 };
 
 struct ExecutorResult {
-  std::vector<Tensor> nll;  // by micro-batch; undefined on ranks without the last stage
-  int64_t stash_bytes = 0;  // the most that was held
-  int64_t host_bytes = 0;   // the most that was offloaded
+  std::vector<Tensor> nll;                        // by micro-batch; undefined on ranks without the last stage
+  int64_t stash_bytes = 0;                        // the most that was held
+  int64_t host_bytes = 0;                         // the most that was offloaded
   std::map<std::string, int64_t> stash_by_label;  // when device and host together held most
   std::vector<HeldItem> items;                    // the same, one by one, with StashRules::items
-  int peak_pairs = 0;       // as peak_stash of the schedule
-  std::vector<TimelineSpan> spans;  // nanoseconds since `started`
-  double started = 0;               // monotonic seconds
+  int peak_pairs = 0;                             // as peak_stash of the schedule
+  int64_t whole_pairs = 0;                        // that had a place in the window
+  std::vector<TimelineSpan> spans;                // nanoseconds since `started`
+  double started = 0;                             // monotonic seconds
 };
 
 // `batches` by micro-batch, as many as the schedule has.

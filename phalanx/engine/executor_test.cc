@@ -45,8 +45,8 @@ Outcome run(const Schedule& schedule, int reader = -1, bool frozen = false) {
     const auto pipeline = world.group(rank, "pp", everyone);
     TestProgram program(schedule.num_stages(), schedule.placement[static_cast<size_t>(rank)], reader, frozen);
     const ExecutorGroups groups{.pipeline = schedule.pp > 1 ? pipeline.get() : nullptr};
-    ExecutorResult result = run_schedule(program, schedule, groups, test_batches(schedule.micro_batches),
-                                         {.record = true});
+    ExecutorResult result =
+        run_schedule(program, schedule, groups, test_batches(schedule.micro_batches), {.record = true});
     const std::lock_guard lock(mutex);
     all.loss += sum_of(result.nll);
     const std::vector<Parameter*> parameters = program.parameters();
@@ -68,7 +68,8 @@ Outcome reference(int stages, int micro_batches, int reader = -1, bool frozen = 
     for (int s = 0; s < stages; ++s) compute[0].push_back({.op = Op::kForward, .micro_batch = m, .chunk = s});
     for (int s = stages; s-- > 0;) compute[0].push_back({.op = Op::kBackward, .micro_batch = m, .chunk = s});
   }
-  return run(build_schedule("one by one", micro_batches, round_robin_placement(1, stages), compute), reader, frozen);
+  return run(build_schedule("one by one", micro_batches, round_robin_placement(1, stages), compute), reader,
+             frozen);
 }
 
 void expect_same(const Outcome& got, const Outcome& want, const std::string& what) {
@@ -90,11 +91,13 @@ TEST(Executor, EveryScheduleIsTheSameRun) {
         for (const int m : {1, 2, 5, 8}) {  // m < p among them
           const Schedule schedule =
               make_schedule({.kind = std::string(kind.name), .pp = pp, .chunks = chunks, .micro_batches = m});
-          const std::string what = std::string(kind.name) + " pp " + std::to_string(pp) + " m " + std::to_string(m);
+          const std::string what =
+              std::string(kind.name) + " pp " + std::to_string(pp) + " m " + std::to_string(m);
           const Outcome got = run(schedule);
           expect_same(got, reference(pp * chunks, m), what);
           for (int rank = 0; rank < pp; ++rank) {
-            EXPECT_EQ(got.ranks[static_cast<size_t>(rank)].peak_pairs, schedule.peak_stash[static_cast<size_t>(rank)])
+            EXPECT_EQ(got.ranks[static_cast<size_t>(rank)].peak_pairs,
+                      schedule.peak_stash[static_cast<size_t>(rank)])
                 << what;
           }
           ++compared;
@@ -110,7 +113,8 @@ TEST(Executor, RandomLegalSchedules) {
     const int pp = 1 + static_cast<int>(seed % 4);
     const int chunks = 1 + static_cast<int>(seed / 4 % 3);
     const int m = 1 + static_cast<int>(seed % 5);
-    expect_same(run(random_schedule(seed, pp, chunks, m)), reference(pp * chunks, m), "seed " + std::to_string(seed));
+    expect_same(run(random_schedule(seed, pp, chunks, m)), reference(pp * chunks, m),
+                "seed " + std::to_string(seed));
   }
 }
 
@@ -131,8 +135,11 @@ TEST(Executor, SideInputsTravelWithTheirGradients) {
 TEST(Executor, ForwardOnlyKeepsNothing) {
   for (const ScheduleKind& kind : schedule_kinds()) {
     const int chunks = kind.max_chunks == 0 ? 2 : kind.max_chunks;
-    const Schedule schedule = make_schedule(
-        {.kind = std::string(kind.name), .pp = 2, .chunks = chunks, .micro_batches = 3, .forward_only = true});
+    const Schedule schedule = make_schedule({.kind = std::string(kind.name),
+                                             .pp = 2,
+                                             .chunks = chunks,
+                                             .micro_batches = 3,
+                                             .forward_only = true});
     const Outcome got = run(schedule, 1);
     EXPECT_NEAR(got.loss, reference(2 * chunks, 3, 1).loss, 1e-12) << kind.name;
     for (const ExecutorResult& rank : got.ranks) {
@@ -147,7 +154,8 @@ TEST(Executor, DeferredWeightGradientsAreStash) {
   const Schedule split = make_schedule({.kind = "zb-h1", .pp = 2, .chunks = 1, .micro_batches = 4});
   const Outcome got = run(split);
   bool seen = false;
-  for (const ExecutorResult& rank : got.ranks) seen |= rank.stash_by_label.contains("deferred weight gradients");
+  for (const ExecutorResult& rank : got.ranks)
+    seen |= rank.stash_by_label.contains("deferred weight gradients");
   EXPECT_TRUE(seen);
 }
 
@@ -172,7 +180,8 @@ TEST(Executor, ARankThatThrowsStopsAll) {
                                  const auto pipeline = world.group(rank, "pp", {0, 1});
                                  if (rank == 1) throw std::runtime_error("broken");
                                  TestProgram program(2, schedule.placement[0]);
-                                 run_schedule(program, schedule, {.pipeline = pipeline.get()}, test_batches(3));
+                                 run_schedule(program, schedule, {.pipeline = pipeline.get()},
+                                              test_batches(3));
                                }),
                std::exception);
 }

@@ -55,7 +55,8 @@ class TestProgram : public StageProgram {
     return y.square().sum(1) / 2;
   }
 
-  Tensor backward(int chunk, const Tensor& dy, const Batch&, Side& side, Stash& stash, WeightGrads& grads) override {
+  Tensor backward(int chunk, const Tensor& dy, const Batch&, Side& side, Stash& stash,
+                  WeightGrads& grads) override {
     const int stage = stage_of_chunk_[static_cast<size_t>(chunk)];
     Tensor grad = dy;
     if (stage + 1 == stages_) grad = stash.pop() * dy.unsqueeze(1);
@@ -146,8 +147,8 @@ inline Schedule random_schedule(uint64_t seed, int pp, int chunks, int micro_bat
   const std::vector<Holder> by_stage = holders(placement);
 
   struct Progress {
-    int forward = 0;   // stages done
-    int backward = 0;  // from the last one
+    int forward = 0;           // stages done
+    int backward = 0;          // from the last one
     std::vector<int> weights;  // stages whose W may run
     bool split = false;
   };

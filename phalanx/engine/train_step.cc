@@ -61,7 +61,8 @@ Schedule schedule_of(const StepLayout& layout, size_t micro_batches, bool forwar
 ExecutorGroups executor_groups(const StepLayout& layout) {
   if (layout.groups == nullptr) return {};
   RankGroups& groups = *layout.groups;
-  return {.pipeline = groups.pipeline().size() > 1 ? &groups.pipeline() : nullptr, .tensor = &groups.tensor()};
+  return {.pipeline = groups.pipeline().size() > 1 ? &groups.pipeline() : nullptr,
+          .tensor = &groups.tensor()};
 }
 
 // Each sum of the last stage once: tensor-parallel ranks have equal ones.
@@ -75,8 +76,8 @@ double nll_of(const ExecutorResult& result, const std::vector<HostBatch>& hosts,
   return layout.groups == nullptr ? nll : sum_over(layout.groups->world(), nll);
 }
 
-std::vector<Batch> make_batches(const std::vector<HostBatch>& hosts, const StepContext& context, double weight,
-                                bool training, const Model& model) {
+std::vector<Batch> make_batches(const std::vector<HostBatch>& hosts, const StepContext& context,
+                                double weight, bool training, const Model& model) {
   std::vector<Batch> batches;
   for (const HostBatch& host : hosts) {
     batches.push_back(make_batch(host, model.config().seq_length, context, weight, training, model));
@@ -85,11 +86,11 @@ std::vector<Batch> make_batches(const std::vector<HostBatch>& hosts, const StepC
 }
 
 // A data rank without micro-batches computes nothing.
-ExecutorResult execute(Model& model, const std::vector<Batch>& batches, const StepLayout& layout, bool forward_only,
-                       const ExecutorOptions& options) {
+ExecutorResult execute(Model& model, const std::vector<Batch>& batches, const StepLayout& layout,
+                       bool forward_only, const ExecutorOptions& options) {
   if (batches.empty()) return {};
-  return run_schedule(model, schedule_of(layout, batches.size(), forward_only), executor_groups(layout), batches,
-                      options);
+  return run_schedule(model, schedule_of(layout, batches.size(), forward_only), executor_groups(layout),
+                      batches, options);
 }
 
 }  // namespace

@@ -54,10 +54,10 @@ struct StepOutcome {
   double loss = 0;
   double grad_norm = 0;
   bool applied = false;
-  int64_t tokens = 0;       // rows computed by all data ranks
-  int64_t counted = 0;      // N
-  int64_t stash_bytes = 0;  // the most that this rank held
-  int64_t host_bytes = 0;   // and offloaded
+  int64_t tokens = 0;                             // rows computed by all data ranks
+  int64_t counted = 0;                            // N
+  int64_t stash_bytes = 0;                        // the most that this rank held
+  int64_t host_bytes = 0;                         // and offloaded
   std::map<std::string, int64_t> stash_by_label;  // when both together were most
   std::vector<HeldItem> stash_items;              // the same, with StashRules::items
   int peak_pairs = 0;

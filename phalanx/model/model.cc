@@ -105,7 +105,8 @@ void Model::build_chunk(const ModelChunk& chunk, const nn::BuildContext& context
   if (chunk.embedding) add(nn::make_embedding(context), kNoLayer);
   size_t i = chunk.begin;
   for (int64_t units = 0; i < chunk.end; ++units) {
-    const bool wrap = full && (uniform || units < policy.num_layers);  // block: the first layers of each stage
+    const bool wrap =
+        full && (uniform || units < policy.num_layers);  // block: the first layers of each stage
     size_t end = i + 1;
     if (wrap) end = unit_end(pattern, i, chunk.end);
     for (int64_t more = 1; wrap && uniform && more < policy.num_layers && end < chunk.end; ++more) {
@@ -114,8 +115,10 @@ void Model::build_chunk(const ModelChunk& chunk, const nn::BuildContext& context
     const int first = static_cast<int>(i);
     std::vector<nn::ModulePtr> members;
     for (; i < end; ++i) {
-      nn::ModulePtr layer = nn::make_layer(static_cast<char>(pattern.layers[i]), static_cast<int>(i), context);
-      const bool again = policy.mode == RecomputeMode::kSelective && policy.mlp && pattern.layers[i] == LayerKind::kMlp;
+      nn::ModulePtr layer =
+          nn::make_layer(static_cast<char>(pattern.layers[i]), static_cast<int>(i), context);
+      const bool again =
+          policy.mode == RecomputeMode::kSelective && policy.mlp && pattern.layers[i] == LayerKind::kMlp;
       members.push_back(again ? recomputed(std::move(layer), context) : std::move(layer));
     }
     nn::ModulePtr module =
@@ -153,7 +156,9 @@ Tensor Model::backward(int chunk, const Tensor& dy, const Batch& batch, Side& si
 }
 
 TensorSpec Model::boundary(const Batch& batch) const {
-  return {.name = "", .shape = {batch.num_rows() / batch.row_shards, config_.hidden_size}, .dtype = options_.dtype};
+  return {.name = "",
+          .shape = {batch.num_rows() / batch.row_shards, config_.hidden_size},
+          .dtype = options_.dtype};
 }
 
 Tensor Model::forward(const Batch& batch, Side& side, Stash& stash) {
@@ -174,7 +179,8 @@ Tensor Model::step(const Batch& batch, Side& side, Cache& cache) {
 Tensor Model::step(int chunk, const Tensor& x, const Batch& batch, Side& side, Cache& cache) {
   const c10::NoGradGuard no_grad;
   Tensor y = x;
-  for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)]) y = module->step(y, batch, side, cache);
+  for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)])
+    y = module->step(y, batch, side, cache);
   return y;
 }
 

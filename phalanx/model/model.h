@@ -40,9 +40,9 @@ std::span<const EnumName<StashMode>> enum_names(StashMode);
 struct RecomputePolicy {
   RecomputeMode mode = RecomputeMode::kNone;
   RecomputeMethod method = RecomputeMethod::kUniform;
-  int64_t num_layers = 1;     // transformer layers in a unit (uniform), or wrapped in all (block)
-  bool mlp = false;           // selective
-  bool core = false;          // selective; only layers that keep what the paper counts have a core to recompute
+  int64_t num_layers = 1;  // transformer layers in a unit (uniform), or wrapped in all (block)
+  bool mlp = false;        // selective
+  bool core = false;       // selective; only layers that keep what the paper counts have a core to recompute
   bool shard_inputs = false;  // full: each rank of the tensor group keeps a piece of a kept input
 };
 

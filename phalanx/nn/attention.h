@@ -56,7 +56,7 @@ class SelfAttention : public Module {
   Tensor step(const Tensor& x_TH, const Batch& batch, Side& side, Cache& cache) override;
   void visit_parameters(const ParameterVisitor& visit) override;
 
- private:
+ protected:
   struct Heads {
     Tensor q_TAD;
     Tensor k_TGD;

@@ -8,6 +8,7 @@
 #include "phalanx/nn/head.h"
 #include "phalanx/nn/mlp.h"
 #include "phalanx/nn/norm.h"
+#include "phalanx/nn/paper_layers.h"
 #include "phalanx/nn/residual.h"
 #include "phalanx/shard/parameter_layout.h"
 
@@ -22,6 +23,13 @@ Norm make_norm(const BuildContext& context, const std::string& name) {
 Linear make_linear(const BuildContext& context, const std::string& name, ShardRule rule) {
   return Linear(context.parameter(name + ".weight"), context.parameter(name + ".bias"), rule,
                 context.tensor_group, context.gemm);
+}
+
+// The plain class, or the one of paper_layers.h.
+template <typename Plain, typename Paper, typename... Args>
+ModulePtr make_plain_or_paper(const BuildContext& context, Args&&... args) {
+  if (context.paper_stash) return std::make_unique<Paper>(std::forward<Args>(args)...);
+  return std::make_unique<Plain>(std::forward<Args>(args)...);
 }
 
 ModulePtr make_attention(int index, int64_t cache_layer, const BuildContext& context) {
@@ -52,6 +60,9 @@ ModulePtr make_attention(int index, int64_t cache_layer, const BuildContext& con
     parts.q_norm = make_norm(context, layer + ".attention.q_norm");
     parts.k_norm = make_norm(context, layer + ".attention.k_norm");
   }
+  if (context.paper_stash) {
+    return std::make_unique<PaperAttention>(std::move(parts), shape, context.recompute_core);
+  }
   return std::make_unique<SelfAttention>(std::move(parts), shape);
 }
 
@@ -59,9 +70,9 @@ ModulePtr make_mlp(int index, const BuildContext& context) {
   const ActivationKind activation = context.config.activation;
   const std::string layer = fmt::format("layers.{}", index);
   const std::string up = layer + (is_gated(activation) ? ".mlp.gate_up" : ".mlp.up");
-  return std::make_unique<Mlp>(make_norm(context, layer + ".norm"),
-                               make_linear(context, up, ShardRule::kColumn),
-                               make_linear(context, layer + ".mlp.down", ShardRule::kRow), activation);
+  return make_plain_or_paper<Mlp, PaperMlp>(
+      context, make_norm(context, layer + ".norm"), make_linear(context, up, ShardRule::kColumn),
+      make_linear(context, layer + ".mlp.down", ShardRule::kRow), activation);
 }
 
 }  // namespace
@@ -82,27 +93,28 @@ ModulePtr make_layer(char kind, int index, const BuildContext& context, int64_t 
                    .needed = "'*' (attention) or '-' (MLP)",
                    .fix = "use a pattern of '*' and '-'"});
   }
-  return std::make_unique<ResidualLayer>(std::move(branch), index, context.config.hidden_size,
-                                         context.config.hidden_dropout,
-                                         context.sequence_parallel ? context.tensor_group.size() : 1);
+  return make_plain_or_paper<ResidualLayer, PaperResidual>(
+      context, std::move(branch), index, context.config.hidden_size, context.config.hidden_dropout,
+      context.sequence_parallel ? context.tensor_group.size() : 1);
 }
 
 ModulePtr make_embedding(const BuildContext& context) {
   const bool learned = context.config.position_embedding == PositionKind::kLearnedAbsolute;
   Parameter* position = learned ? context.parameter("embedding.position.weight") : nullptr;
   PHALANX_CHECK(!learned || position != nullptr, "learned positions need embedding.position.weight");
-  return std::make_unique<Embedding>(context.parameter("embedding.token.weight"), position,
-                                     context.config.hidden_dropout, context.tensor_group);
+  return make_plain_or_paper<Embedding, PaperEmbedding>(context, context.parameter("embedding.token.weight"),
+                                                        position, context.config.hidden_dropout,
+                                                        context.tensor_group);
 }
 
 ModulePtr make_final_norm(const BuildContext& context) {
-  return std::make_unique<FinalNorm>(make_norm(context, "final_norm"));
+  return make_plain_or_paper<FinalNorm, PaperFinalNorm>(context, make_norm(context, "final_norm"));
 }
 
 ModulePtr make_head(const BuildContext& context) {
   const char* name = context.config.tied_embeddings ? "embedding.token.weight" : "head.weight";
-  return std::make_unique<LossHead>(context.parameter(name), context.config.vocab_size, context.gemm,
-                                    context.tensor_group);
+  return make_plain_or_paper<LossHead, PaperHead>(context, context.parameter(name), context.config.vocab_size,
+                                                  context.gemm, context.tensor_group);
 }
 
 }  // namespace phalanx::nn

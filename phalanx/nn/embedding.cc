@@ -17,8 +17,7 @@ void add_to_rows(const Tensor& dy_TH, const Tensor& ids_T, GradSlot slot) {
 
 // `bytes`: 0 where another table holds the same dy.
 void add_rows(Parameter& table, const Tensor& dy_TH, const Tensor& ids_T, int64_t bytes, WeightGrads& grads) {
-  grads.defer(table, bytes,
-              [dy_TH, ids_T](GradSlot slot) { add_to_rows(dy_TH, ids_T, slot); });
+  grads.defer(table, bytes, [dy_TH, ids_T](GradSlot slot) { add_to_rows(dy_TH, ids_T, slot); });
 }
 
 // Ids as rows of a rank's piece of the table. What lies elsewhere reads row 0, for the caller to blank.
@@ -78,13 +77,15 @@ void Embedding::add_token_gradient(const Tensor& dy_TH, const Batch& batch, Weig
       });
 }
 
-Tensor Embedding::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash&, WeightGrads& grads) {
-  const Tensor dropped_TH = drop(dy_TH, batch);
+void Embedding::add_gradients(const Tensor& dropped_TH, const Batch& batch, WeightGrads& grads) const {
   add_token_gradient(dropped_TH, batch, grads);
-  if (position_ != nullptr) {
-    const auto bytes = token_->trainable ? 0 : static_cast<int64_t>(dropped_TH.nbytes());
-    add_rows(*position_, dropped_TH, batch.local(batch.position), bytes, grads);
-  }
+  if (position_ == nullptr) return;
+  const auto bytes = token_->trainable ? 0 : static_cast<int64_t>(dropped_TH.nbytes());
+  add_rows(*position_, dropped_TH, batch.local(batch.position), bytes, grads);
+}
+
+Tensor Embedding::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash&, WeightGrads& grads) {
+  add_gradients(drop(dy_TH, batch), batch, grads);
   return {};
 }
 

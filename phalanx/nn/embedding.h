@@ -26,9 +26,10 @@ class Embedding : public Module {
   Tensor step(const Tensor& x, const Batch& batch, Side& side, Cache& cache) override;
   void visit_parameters(const ParameterVisitor& visit) override;
 
- private:
+ protected:
   Tensor look_up(const Batch& batch) const;
   Tensor look_up_tokens(const Batch& batch) const;
+  void add_gradients(const Tensor& dropped_TH, const Batch& batch, WeightGrads& grads) const;
   void add_token_gradient(const Tensor& dy_TH, const Batch& batch, WeightGrads& grads) const;
   Tensor drop(const Tensor& x_TH, const Batch& batch) const;
 

@@ -33,7 +33,7 @@ class LossHead : public Module {
   Tensor step(const Tensor& x_TH, const Batch& batch, Side& side, Cache& cache) override;
   void visit_parameters(const ParameterVisitor& visit) override { visit(*weight_); }
 
- private:
+ protected:
   Parameter* weight_;
   int64_t valid_vocab_;
   const kernels::Gemm* gemm_;

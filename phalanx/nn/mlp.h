@@ -24,7 +24,7 @@ class Mlp : public Module {
   Tensor step(const Tensor& x_TH, const Batch& batch, Side& side, Cache& cache) override;
   void visit_parameters(const ParameterVisitor& visit) override;
 
- private:
+ protected:
   Norm norm_;
   Linear up_;
   Linear down_;

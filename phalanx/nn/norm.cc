@@ -43,11 +43,27 @@ Tensor Norm::backward(const Tensor& dy, Stash& stash, WeightGrads& grads) const 
   const Tensor rstd = stash.pop();
   const Tensor mean = stash.pop();
   const Tensor x = stash.pop();
+  return gradients(dy, x, mean, rstd, grads);
+}
+
+Tensor Norm::gradients(const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                       WeightGrads& grads) const {
   const kernels::NormBackward result =
       kernels::norm_backward(dy, x, mean, rstd, weight_->full(), bias_ != nullptr, spec_);
   grads.add(*weight_, result.dweight);
   if (bias_ != nullptr) grads.add(*bias_, result.dbias);
   return result.dx;
+}
+
+Tensor Norm::forward_of_input(const Tensor& x, Stash& stash, const char* what) const {
+  stash.push(x, what);
+  return apply(x);
+}
+
+Tensor Norm::backward_of_input(const Tensor& dy, Stash& stash, WeightGrads& grads) const {
+  const Tensor x = stash.pop();
+  const kernels::NormForward again = kernels::norm_forward(x, weight_->full(), bias(), spec_);
+  return gradients(dy, x, again.mean, again.rstd, grads);
 }
 
 Tensor Norm::apply(const Tensor& x) const {

@@ -35,12 +35,17 @@ class Norm {
   void push_output(const Output& output, Stash& stash, std::function<void(Tensor&)> then = nullptr) const;
   // Pops what forward pushed; the consumer of y has popped the handle, if any, before.
   Tensor backward(const Tensor& dy, Stash& stash, WeightGrads& grads) const;
+  // By the account of paper_layers.h: x alone is kept, its statistics are computed again.
+  Tensor forward_of_input(const Tensor& x, Stash& stash, const char* what) const;
+  Tensor backward_of_input(const Tensor& dy, Stash& stash, WeightGrads& grads) const;
   // y alone; nothing is kept.
   Tensor apply(const Tensor& x) const;
   void visit_parameters(const ParameterVisitor& visit) const;
 
  private:
   Tensor bias() const;
+  Tensor gradients(const Tensor& dy, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                   WeightGrads& grads) const;
 
   Parameter* weight_;
   Parameter* bias_;
@@ -57,7 +62,7 @@ class FinalNorm : public Module {
   Tensor step(const Tensor& x_TH, const Batch& batch, Side& side, Cache& cache) override;
   void visit_parameters(const ParameterVisitor& visit) override { norm_.visit_parameters(visit); }
 
- private:
+ protected:
   Norm norm_;
 };
 

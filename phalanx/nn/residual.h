@@ -23,7 +23,7 @@ class ResidualLayer : public Module {
   Tensor step(const Tensor& x_TH, const Batch& batch, Side& side, Cache& cache) override;
   void visit_parameters(const ParameterVisitor& visit) override { branch_->visit_parameters(visit); }
 
- private:
+ protected:
   Tensor drop(const Tensor& x_TH, const Batch& batch) const;
 
   ModulePtr branch_;

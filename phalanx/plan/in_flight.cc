@@ -137,10 +137,12 @@ void defer(std::vector<HeldPairs>& chunks, int64_t count) {
 }
 
 // zb-v peaks early, with all pairs and few of them behind their B, or late, with fewer pairs and nearly all behind it.
-void defer_zb_v(std::vector<HeldPairs>& chunks, int64_t rank, int64_t pp, int64_t pairs, const PairBytes& bytes) {
+void defer_zb_v(std::vector<HeldPairs>& chunks, int64_t rank, int64_t pp, int64_t pairs,
+                const PairBytes& bytes) {
   const int64_t late = std::max<int64_t>(pairs - (pp - 1 - rank), 1);
   const int64_t early = std::min(rank + 1, pairs);
-  if (late * bytes.deferred <= early * bytes.deferred + (pairs - early) * bytes.kept) return defer(chunks, early);
+  if (late * bytes.deferred <= early * bytes.deferred + (pairs - early) * bytes.kept)
+    return defer(chunks, early);
   int64_t gone = pairs - late;
   for (HeldPairs& chunk : chunks) {
     const int64_t less = std::min(gone, chunk.kept);
@@ -151,7 +153,8 @@ void defer_zb_v(std::vector<HeldPairs>& chunks, int64_t rank, int64_t pp, int64_
 }
 
 // Where pairs weigh more behind their B.
-void defer_closed(const PlanLayout& layout, int64_t rank, const PairBytes& bytes, std::vector<HeldPairs>& chunks) {
+void defer_closed(const PlanLayout& layout, int64_t rank, const PairBytes& bytes,
+                  std::vector<HeldPairs>& chunks) {
   int64_t pairs = 0;
   for (const HeldPairs& chunk : chunks) pairs += chunk.kept;
   if (layout.schedule == "zb-h1") {

@@ -150,8 +150,8 @@ LayerTime mamba_time(const PriceContext& c) {
 }
 
 void add_recompute(const PriceContext& c, LayerKind kind, LayerTime& time) {
-  const bool all = c.layout.recompute == PlanRecompute::kFull ||
-                   (c.layout.recompute_mlp && kind == LayerKind::kMlp);
+  const bool all =
+      c.layout.recompute == PlanRecompute::kFull || (c.layout.recompute_mlp && kind == LayerKind::kMlp);
   if (all) time.recompute = time.forward;
   // Fused attention keeps no scores: there is nothing to compute again that its backward does not already do.
   if (c.layout.recompute == PlanRecompute::kSelective && !c.software.fused_attention) {

@@ -21,8 +21,10 @@ Cluster simple() {
 
 TEST(Roofline, WholeWavesOfTiles) {
   const Cluster cluster = simple();
-  EXPECT_DOUBLE_EQ(product_seconds({.m = 256, .n = 128, .k = 3}, cluster), 4 * 3) << "one tile costs a wave of four";
-  EXPECT_DOUBLE_EQ(product_seconds({.m = 512, .n = 256, .k = 3}, cluster), 4 * 3) << "four tiles are one wave";
+  EXPECT_DOUBLE_EQ(product_seconds({.m = 256, .n = 128, .k = 3}, cluster), 4 * 3)
+      << "one tile costs a wave of four";
+  EXPECT_DOUBLE_EQ(product_seconds({.m = 512, .n = 256, .k = 3}, cluster), 4 * 3)
+      << "four tiles are one wave";
   EXPECT_DOUBLE_EQ(product_seconds({.m = 513, .n = 256, .k = 3}, cluster), 8 * 3) << "a ragged fifth";
   EXPECT_DOUBLE_EQ(product_seconds({.m = 128, .n = 256, .k = 3}, cluster), 4 * 3) << "the tile lies";
   EXPECT_DOUBLE_EQ(product_seconds({.m = 1, .n = 1, .k = 1, .batch = 5}, cluster), 8);
@@ -103,7 +105,8 @@ TEST(LayerTime, RecomputePolicies) {
   EXPECT_DOUBLE_EQ(layer_time(LayerKind::kAttention, s.context()).recompute.total(), none.forward.total());
   s.software.fused_attention = true;
   s.layout.recompute = PlanRecompute::kSelective;
-  EXPECT_EQ(layer_time(LayerKind::kAttention, s.context()).recompute.total(), 0) << "fused attention keeps no scores";
+  EXPECT_EQ(layer_time(LayerKind::kAttention, s.context()).recompute.total(), 0)
+      << "fused attention keeps no scores";
 }
 
 TEST(LayerTime, FusedAttentionIsFaster) {

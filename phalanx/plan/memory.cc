@@ -103,7 +103,9 @@ class Planner {
     }
     const int64_t free = std::max<int64_t>(options_.capacity - memory.total(), 0);
     const int64_t a_pair = std::max<int64_t>(extra(*costliest), 0);
-    const int64_t fit = layout_.window_pairs > 0 ? layout_.window_pairs : a_pair == 0 ? memory.pairs : free / a_pair;
+    const int64_t fit = layout_.window_pairs > 0 ? layout_.window_pairs
+                        : a_pair == 0            ? memory.pairs
+                                                 : free / a_pair;
     memory.whole_pairs = std::min(memory.pairs, fit);
     memory.stash += memory.whole_pairs * (costliest->whole - costliest->kept);
     memory.checkpoints -= memory.whole_pairs * costliest->checkpoints;
@@ -130,10 +132,17 @@ MemoryPlan plan_memory(const PlanModel& model, const PlanLayout& layout, const M
 }
 
 std::vector<ByteItem> memory_items(const RankMemory& rank) {
-  return {{"weights", rank.weights}, {"gradients", rank.gradients},     {"optimizer", rank.optimizer},
-          {"stash", rank.stash},     {"kept inputs", rank.checkpoints}, {"embedding mask", rank.embedding},
-          {"head", rank.head},       {"logits", rank.logits},           {"deferred gradients", rank.deferred},
-          {"stage outputs", rank.outputs}, {"buffers", rank.buffers}};
+  return {{"weights", rank.weights},
+          {"gradients", rank.gradients},
+          {"optimizer", rank.optimizer},
+          {"stash", rank.stash},
+          {"kept inputs", rank.checkpoints},
+          {"embedding mask", rank.embedding},
+          {"head", rank.head},
+          {"logits", rank.logits},
+          {"deferred gradients", rank.deferred},
+          {"stage outputs", rank.outputs},
+          {"buffers", rank.buffers}};
 }
 
 int64_t kept_inputs_bytes(const PlanModel& model, int64_t batch, int64_t layers_per_checkpoint) {

@@ -56,7 +56,7 @@ struct RankMemory {
   int64_t head = 0;         // final norm and output layer
   int64_t logits = 0;
   int64_t deferred = 0;  // weight gradients between B and W
-  int64_t outputs = 0;  // boundary tensors that were not let go
+  int64_t outputs = 0;   // boundary tensors that were not let go
   int64_t buffers = 0;
   int64_t pairs = 0;        // in flight at the peak
   int64_t whole_pairs = 0;  // of these, how many need no recompute; all of them without a policy

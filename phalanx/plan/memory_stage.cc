@@ -126,9 +126,10 @@ std::vector<StageBytes> stage_bytes(const PlanModel& model, const PlanLayout& la
   return stages;
 }
 
-HeldByRank held_pairs(const PlanLayout& layout, const std::vector<StageBytes>& stages, const Schedule* schedule,
-                      StashAccount account) {
-  const bool paper = account == StashAccount::kPaper;  // no paper splits backward: a pair keeps its stash until W
+HeldByRank held_pairs(const PlanLayout& layout, const std::vector<StageBytes>& stages,
+                      const Schedule* schedule, StashAccount account) {
+  const bool paper =
+      account == StashAccount::kPaper;  // no paper splits backward: a pair keeps its stash until W
   std::vector<PairBytes> pairs;
   for (const StageBytes& stage : stages) {
     pairs.push_back(stage.pair());
@@ -154,7 +155,8 @@ void add_pairs(const PlanModel& model, const PlanLayout& layout, const StageSlic
   CountByKind again{};
   CountByKind once{};
   const size_t end = recomputed_end(model, layout, slice);
-  for (size_t i = slice.begin; i < slice.end; ++i) ++(i < end ? again : once)[index_of(model.pattern.layers[i])];
+  for (size_t i = slice.begin; i < slice.end; ++i)
+    ++(i < end ? again : once)[index_of(model.pattern.layers[i])];
   const PlanRecompute policy =
       layout.recompute == PlanRecompute::kSelective ? PlanRecompute::kSelective : PlanRecompute::kNone;
   for (size_t k = 0; k < kKinds.size(); ++k) {

@@ -23,7 +23,7 @@ struct StageBytes {
   int64_t logits = 0;
   int64_t output = 0;
   int64_t deferred = 0;  // between B and W, instead of all the others but the output
-  int64_t working = 0;  // buffers that do not multiply with micro-batches
+  int64_t working = 0;   // buffers that do not multiply with micro-batches
 
   PairBytes pair() const {
     const int64_t ends = embedding + head + logits + output;
@@ -35,7 +35,7 @@ std::vector<StageBytes> stage_bytes(const PlanModel& model, const PlanLayout& la
                                     const MemoryOptions& options);
 
 // Of `schedule` when there is one, else the closed form, which knows no window.
-HeldByRank held_pairs(const PlanLayout& layout, const std::vector<StageBytes>& stages, const Schedule* schedule,
-                      StashAccount account);
+HeldByRank held_pairs(const PlanLayout& layout, const std::vector<StageBytes>& stages,
+                      const Schedule* schedule, StashAccount account);
 
 }  // namespace phalanx

@@ -13,8 +13,8 @@
 namespace phalanx {
 namespace {
 
-PaperCheck compare(std::string table, std::string row, std::string unit, double published, double ours, double bar,
-                   bool points = false) {
+PaperCheck compare(std::string table, std::string row, std::string unit, double published, double ours,
+                   double bar, bool points = false) {
   PaperCheck check{.table = std::move(table),
                    .row = std::move(row),
                    .unit = std::move(unit),
@@ -74,12 +74,13 @@ std::vector<PaperCheck> table_1_checks(const Cluster& cluster) {
 std::vector<PaperCheck> table_2_checks(const Cluster& cluster) {
   std::vector<PaperCheck> checks;
   for (const ZeroRow& row : zero_rows()) {
-    checks.push_back(compare("table 2",
-                             fmt::format("{} {:.0f}B on {}", row.zero3 ? "ZeRO-3" : "PTD", row.params_billion, row.gpus),
-                             "TFLOP/s", row.tflops,
-                             predicted_tflops(model_of(row), layout_of(row), cluster,
-                                              row.zero3 ? "deepspeed-2021" : "megatron-2021"),
-                             15));
+    checks.push_back(
+        compare("table 2",
+                fmt::format("{} {:.0f}B on {}", row.zero3 ? "ZeRO-3" : "PTD", row.params_billion, row.gpus),
+                "TFLOP/s", row.tflops,
+                predicted_tflops(model_of(row), layout_of(row), cluster,
+                                 row.zero3 ? "deepspeed-2021" : "megatron-2021"),
+                15));
   }
   return checks;
 }
@@ -143,8 +144,9 @@ std::vector<PaperCheck> mt_nlg_checks(const Cluster& cluster) {
                              seconds - software.step_overhead, 3));
   }
   const auto rows = mt_nlg_rows();
-  checks.push_back(compare("MT-NLG", "slope, first to last", "TFLOP/s", rows.back().tflops - rows.front().tflops,
-                           tflops.back() - tflops.front(), 2, true));
+  checks.push_back(compare("MT-NLG", "slope, first to last", "TFLOP/s",
+                           rows.back().tflops - rows.front().tflops, tflops.back() - tflops.front(), 2,
+                           true));
   return checks;
 }
 
@@ -173,9 +175,9 @@ std::string to_text(const std::vector<PaperCheck>& checks) {
                           check.met ? "order holds" : "ORDER BROKEN");
       continue;
     }
-    text += fmt::format("  {:<42} {:>9.4g} {:>9.4g} {:>+7.1f}{}  {:g}{} {}\n", check.row, check.published, check.ours,
-                        check.off(), check.points ? " " : "%", check.bar, check.points ? "" : " %",
-                        check.fitted ? "fitted" : (check.met ? "met" : "MISSED"));
+    text += fmt::format("  {:<42} {:>9.4g} {:>9.4g} {:>+7.1f}{}  {:g}{} {}\n", check.row, check.published,
+                        check.ours, check.off(), check.points ? " " : "%", check.bar,
+                        check.points ? "" : " %", check.fitted ? "fitted" : (check.met ? "met" : "MISSED"));
   }
   return text;
 }

@@ -22,7 +22,7 @@ struct PaperCheck {
   std::string unit;
   double published = 0;
   double ours = 0;
-  double bar = 0;        // percent, or points of `unit` where `points`
+  double bar = 0;  // percent, or points of `unit` where `points`
   bool points = false;
   bool fitted = false;
   bool met = false;
@@ -30,13 +30,13 @@ struct PaperCheck {
   double off() const;  // in the bar's measure
 };
 
-std::vector<PaperCheck> table_1_checks(const Cluster& cluster);   // TFLOP/s a GPU
-std::vector<PaperCheck> table_2_checks(const Cluster& cluster);   // PTD and ZeRO-3
-std::vector<PaperCheck> table_4_checks(const Cluster& cluster);   // overheads of one layer, percent
-std::vector<PaperCheck> table_5_checks(const Cluster& cluster);   // seconds a step
-std::vector<PaperCheck> mt_nlg_checks(const Cluster& cluster);    // seconds a step, TFLOP/s
-std::vector<PaperCheck> figure_checks(const Cluster& cluster);    // figures 7 and 11 to 18 of paper 1
-std::vector<PaperCheck> paper_checks(const Cluster& cluster);     // all of them
+std::vector<PaperCheck> table_1_checks(const Cluster& cluster);  // TFLOP/s a GPU
+std::vector<PaperCheck> table_2_checks(const Cluster& cluster);  // PTD and ZeRO-3
+std::vector<PaperCheck> table_4_checks(const Cluster& cluster);  // overheads of one layer, percent
+std::vector<PaperCheck> table_5_checks(const Cluster& cluster);  // seconds a step
+std::vector<PaperCheck> mt_nlg_checks(const Cluster& cluster);   // seconds a step, TFLOP/s
+std::vector<PaperCheck> figure_checks(const Cluster& cluster);   // figures 7 and 11 to 18 of paper 1
+std::vector<PaperCheck> paper_checks(const Cluster& cluster);    // all of them
 
 // A table for a terminal: row, published, ours, difference, bar, whether it is met.
 std::string to_text(const std::vector<PaperCheck>& checks);

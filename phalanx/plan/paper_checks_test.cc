@@ -58,7 +58,8 @@ TEST(PaperChecks, Table2) {
   expect_met(checks, {});
   // The collapse: with twice the GPUs at the same batch ZeRO-3 loses two fifths of its rate and more, PTD a twentieth.
   const auto ours = [&](const std::string& row) {
-    const auto found = std::find_if(checks.begin(), checks.end(), [&](const PaperCheck& c) { return c.row == row; });
+    const auto found =
+        std::find_if(checks.begin(), checks.end(), [&](const PaperCheck& c) { return c.row == row; });
     return found == checks.end() ? NAN : found->ours;
   };
   EXPECT_LT(ours("ZeRO-3 175B on 1536"), 0.4 * ours("ZeRO-3 175B on 384"));
@@ -82,7 +83,8 @@ TEST(PaperChecks, MtNlg) {
 }
 
 TEST(PaperChecks, Figures) {
-  expect_met(figure_checks(selene()), {{"B 32: tp 4 < tp 2", 0}, {"B 128: b 1 < b 2", 0},
+  expect_met(figure_checks(selene()), {{"B 32: tp 4 < tp 2", 0},
+                                       {"B 128: b 1 < b 2", 0},
                                        {"does not fit: GB of a GPU < GB of none at B 32", 0}});
 }
 
@@ -96,11 +98,13 @@ TEST(PaperChecks, AConstantRateIsSeen) {
 }
 
 TEST(PaperChecks, AWrongShareIsSeen) {
-  for (double Cluster::*share : {&Cluster::matmul_efficiency, &Cluster::memory_efficiency, &Cluster::intra_efficiency}) {
+  for (double Cluster::*share :
+       {&Cluster::matmul_efficiency, &Cluster::memory_efficiency, &Cluster::intra_efficiency}) {
     Cluster wrong = selene();
     wrong.*share *= 0.8;
     const std::vector<PaperCheck> checks = table_1_checks(wrong);
-    EXPECT_TRUE(std::any_of(checks.begin(), checks.end(), [](const PaperCheck& c) { return std::abs(c.off()) > 1.5; }));
+    EXPECT_TRUE(std::any_of(checks.begin(), checks.end(),
+                            [](const PaperCheck& c) { return std::abs(c.off()) > 1.5; }));
   }
 }
 

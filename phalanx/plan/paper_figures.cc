@@ -37,8 +37,8 @@ class Pricer {
 
   double rate(const PlanModel& model, PlanLayout layout) const {
     const double seconds = step_time(model, layout, cluster_, find_software("megatron-2021")).seconds;
-    const PaperFlops flops = paper_flops(layout.global_batch, model.sequence, model.count(LayerKind::kAttention),
-                                         model.hidden, model.vocab);
+    const PaperFlops flops = paper_flops(layout.global_batch, model.sequence,
+                                         model.count(LayerKind::kAttention), model.hidden, model.vocab);
     // Figures state rates of full recompute; where it is off the same work counts, so that rates compare as speeds.
     return flops.full / seconds / static_cast<double>(layout.world()) / 1e12;
   }
@@ -51,7 +51,8 @@ class Pricer {
 
 class Figure {
  public:
-  Figure(int number, std::vector<PaperCheck>& checks) : name_(fmt::format("figure {}", number)), checks_(checks) {}
+  Figure(int number, std::vector<PaperCheck>& checks)
+      : name_(fmt::format("figure {}", number)), checks_(checks) {}
 
   // published < ours in the check's columns: `low` must be less than `high`.
   void less(const FigurePoint& low, const FigurePoint& high, const std::string& what) {
@@ -68,7 +69,8 @@ class Figure {
 
   // The named point is the highest.
   void winner(const std::vector<FigurePoint>& points, const std::string& name, const std::string& what) {
-    const auto best = std::find_if(points.begin(), points.end(), [&](const FigurePoint& p) { return p.name == name; });
+    const auto best =
+        std::find_if(points.begin(), points.end(), [&](const FigurePoint& p) { return p.name == name; });
     PHALANX_CHECK(best != points.end(), name);
     for (const FigurePoint& point : points) {
       if (point.name != name) less(point, *best, what);
@@ -111,7 +113,8 @@ void figure_11(const Pricer& price, std::vector<PaperCheck>& checks) {
     order.falling(points, "weak scaling");
     curves.push_back(points);
   }
-  for (size_t i = 1; i < curves[0].size(); ++i) order.less(curves[0][i], curves[1][i], "a large batch hides the bubble");
+  for (size_t i = 1; i < curves[0].size(); ++i)
+    order.less(curves[0][i], curves[1][i], "a large batch hides the bubble");
 }
 
 PlanLayout gpt3_on_96(const FigureConfig& f, int64_t batch, bool interleaved) {
@@ -149,7 +152,8 @@ void figure_13(const Pricer& price, std::vector<PaperCheck>& checks) {
       layout.tp = t;
       layout.pp = f.gpus / t;
       layout.global_batch = batch;
-      points.push_back({fmt::format("tp {} pp {}", t, f.gpus / t), price.rate(model_of_figure(f, f.layers), layout)});
+      points.push_back(
+          {fmt::format("tp {} pp {}", t, f.gpus / t), price.rate(model_of_figure(f, f.layers), layout)});
     }
     order.winner(points, "tp 8 pp 8", fmt::format("B {}", batch));
   }
@@ -167,7 +171,8 @@ void figures_14_15(const Pricer& price, bool pipeline, std::vector<PaperCheck>& 
       layout.dp = f.gpus / n;
       layout.global_batch = batch;
       if (batch % layout.dp != 0) continue;
-      points.push_back({fmt::format("{} {}", pipeline ? "pp" : "tp", n), price.rate(model_of_figure(f, f.layers), layout)});
+      points.push_back({fmt::format("{} {}", pipeline ? "pp" : "tp", n),
+                        price.rate(model_of_figure(f, f.layers), layout)});
     }
     order.falling(points, fmt::format("B {}", batch));
   }
@@ -205,7 +210,8 @@ void figure_17(const Pricer& price, std::vector<PaperCheck>& checks) {
     return layout;
   };
   const auto point = [&](int64_t batch, PlanRecompute policy) {
-    return FigurePoint{fmt::format("{} B {}", recompute_name(policy), batch), price.rate(model, at(batch, policy))};
+    return FigurePoint{fmt::format("{} B {}", recompute_name(policy), batch),
+                       price.rate(model, at(batch, policy))};
   };
   for (int64_t batch = 1; batch <= 8; batch *= 2) {
     order.less(point(batch, PlanRecompute::kFull), point(batch, PlanRecompute::kNone), "small batch");
@@ -215,8 +221,9 @@ void figure_17(const Pricer& price, std::vector<PaperCheck>& checks) {
   }
   const auto gigabytes = [&](int64_t batch) {
     const MemoryOptions options{.account = StashAccount::kPaper, .bytes = fp16_bytes()};
-    return FigurePoint{fmt::format("GB of none at B {}", batch),
-                       static_cast<double>(plan_memory(model, at(batch, PlanRecompute::kNone), options).peak()) / 1e9};
+    return FigurePoint{
+        fmt::format("GB of none at B {}", batch),
+        static_cast<double>(plan_memory(model, at(batch, PlanRecompute::kNone), options).peak()) / 1e9};
   };
   const FigurePoint capacity{"GB of a GPU", static_cast<double>(price.cluster().memory_bytes) / 1e9};
   order.less(gigabytes(8), capacity, "fits");

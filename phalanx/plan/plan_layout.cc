@@ -85,12 +85,13 @@ class LayoutCheck {
     }
     if (l_.block_layers < 0) add("block_layers = {} is below 0", l_.block_layers);
     if (l_.block_layers > 0 && l_.layers_per_checkpoint > 1)
-      add("block_layers = {} keeps every input: layers_per_checkpoint = {} does not go with it", l_.block_layers,
-          l_.layers_per_checkpoint);
+      add("block_layers = {} keeps every input: layers_per_checkpoint = {} does not go with it",
+          l_.block_layers, l_.layers_per_checkpoint);
     if (l_.recompute_mlp && l_.recompute != PlanRecompute::kSelective)
       add("recompute_mlp needs recompute selective");
     if (l_.window_pairs < 0) add("window_pairs = {} is below 0", l_.window_pairs);
-    if (l_.window_pairs > 0 && !l_.recompute_window) add("window_pairs = {} needs recompute_window", l_.window_pairs);
+    if (l_.window_pairs > 0 && !l_.recompute_window)
+      add("window_pairs = {} needs recompute_window", l_.window_pairs);
     if (l_.recompute_window && l_.recompute == PlanRecompute::kNone)
       add("recompute_window needs a recompute policy");
     std::string order = l_.order + "-";

@@ -36,9 +36,9 @@ struct PlanLayout {
   bool shard_checkpoints = false;     // full: keep 1/t of each input, gather it again
   bool free_outputs = true;           // appendix B: a stage's output goes once it is sent
   bool recompute_window = false;      // appendix C: recompute only micro-batches that do not fit
-  int64_t window_pairs = 0;           // with the window: so many (micro-batch, chunk) pairs keep all; 0: what fits
-  bool scatter_gather = true;         // Narayanan et al. 2021, section 4.1: send 1/t of a boundary tensor
-  int64_t zero = 0;                   // stage
+  int64_t window_pairs = 0;    // with the window: so many (micro-batch, chunk) pairs keep all; 0: what fits
+  bool scatter_gather = true;  // Narayanan et al. 2021, section 4.1: send 1/t of a boundary tensor
+  int64_t zero = 0;            // stage
   std::string order = "tp-cp-dp-pp";  // of ranks, fastest first
 
   int64_t world() const { return tp * pp * cp * dp; }

@@ -23,8 +23,10 @@ double product_seconds(const Product& product, const Cluster& cluster) {
   // As many operations as full tiles in full waves would do.
   const double flops = 2.0 * whole_tiles * kLong * kShort * static_cast<double>(k);
   const auto b = static_cast<double>(batch);
-  const double elements = b * (static_cast<double>(m * k) + static_cast<double>(k * n) + static_cast<double>(m * n));
-  return std::max(flops / (cluster.matmul_efficiency * cluster.peak_flops), memory_seconds(2 * elements, cluster));
+  const double elements =
+      b * (static_cast<double>(m * k) + static_cast<double>(k * n) + static_cast<double>(m * n));
+  return std::max(flops / (cluster.matmul_efficiency * cluster.peak_flops),
+                  memory_seconds(2 * elements, cluster));
 }
 
 double memory_seconds(double bytes, const Cluster& cluster) {

@@ -23,8 +23,10 @@ const ScheduleKind& kind_named(const std::string& name) {
   for (const ScheduleKind& kind : schedule_kinds()) {
     if (kind.name == name) return kind;
   }
-  throw Error(ErrorKind::kBadInput, {.where = "search", .got = "the schedule '" + name + "'",
-                                     .needed = "names of phalanx schedule --help", .fix = "leave it out"});
+  throw Error(ErrorKind::kBadInput, {.where = "search",
+                                     .got = "the schedule '" + name + "'",
+                                     .needed = "names of phalanx schedule --help",
+                                     .fix = "leave it out"});
 }
 
 // Chunks a rank that a schedule may have; without a pipeline there is one way only.
@@ -38,7 +40,8 @@ std::vector<int64_t> chunk_counts(const ScheduleKind& kind, int64_t pp, int64_t 
 }
 
 // Everything but how ranks are cut: schedules, policies, ZeRO, sequence parallelism.
-void add_variants(const PlanModel& model, const SearchSpace& space, const PlanLayout& cut, std::vector<PlanLayout>& out) {
+void add_variants(const PlanModel& model, const SearchSpace& space, const PlanLayout& cut,
+                  std::vector<PlanLayout>& out) {
   for (const std::string& name : space.schedules) {
     const ScheduleKind& kind = kind_named(name);
     for (const int64_t chunks : chunk_counts(kind, cut.pp, space.max_chunks)) {
@@ -66,20 +69,22 @@ void add_variants(const PlanModel& model, const SearchSpace& space, const PlanLa
                                   const SearchResult& result) {
   const Candidate& least = result.misfits.front();
   const double times = static_cast<double>(least.memory) / static_cast<double>(result.capacity);
-  throw Error(ErrorKind::kBadInput,
-              {.where = fmt::format("{} on {} GPUs of {}", model.name, space.gpus, cluster.name),
-               .got = fmt::format("no layout that fits; the smallest ({}) needs {} a GPU, {} more than the {} there are",
-                                  to_string(least.layout), human_bytes(least.memory),
-                                  human_bytes(least.memory - result.capacity), human_bytes(result.capacity)),
-               .needed = fmt::format("{:.2f} times the memory", times),
-               .fix = fmt::format("more GPUs (about {}), or allow more: full recompute, ZeRO, a larger tp or pp",
-                                  static_cast<int64_t>(static_cast<double>(space.gpus) * times) + 1)});
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = fmt::format("{} on {} GPUs of {}", model.name, space.gpus, cluster.name),
+       .got =
+           fmt::format("no layout that fits; the smallest ({}) needs {} a GPU, {} more than the {} there are",
+                       to_string(least.layout), human_bytes(least.memory),
+                       human_bytes(least.memory - result.capacity), human_bytes(result.capacity)),
+       .needed = fmt::format("{:.2f} times the memory", times),
+       .fix = fmt::format("more GPUs (about {}), or allow more: full recompute, ZeRO, a larger tp or pp",
+                          static_cast<int64_t>(static_cast<double>(space.gpus) * times) + 1)});
 }
 
 void keep_misfit(Candidate candidate, std::vector<Candidate>& misfits) {
-  const auto place = std::upper_bound(
-      misfits.begin(), misfits.end(), candidate,
-      [](const Candidate& a, const Candidate& b) { return a.memory < b.memory; });
+  const auto place =
+      std::upper_bound(misfits.begin(), misfits.end(), candidate,
+                       [](const Candidate& a, const Candidate& b) { return a.memory < b.memory; });
   misfits.insert(place, std::move(candidate));
   if (misfits.size() > kMaxMisfits) misfits.pop_back();
 }
@@ -92,7 +97,8 @@ bool faster(const Candidate& a, const Candidate& b) {
 
 }  // namespace
 
-std::vector<PlanLayout> search_layouts(const PlanModel& model, const Cluster& cluster, const SearchSpace& space) {
+std::vector<PlanLayout> search_layouts(const PlanModel& model, const Cluster& cluster,
+                                       const SearchSpace& space) {
   const auto layers = static_cast<int64_t>(model.pattern.layers.size());
   const int64_t max_tp = space.max_tp > 0 ? space.max_tp : cluster.gpus_per_node;
   const int64_t max_pp = space.max_pp > 0 ? space.max_pp : layers;
@@ -124,8 +130,9 @@ SearchResult search(const PlanModel& model, const Cluster& cluster, const Softwa
   SearchResult result;
   result.capacity = static_cast<int64_t>(static_cast<double>(cluster.memory_bytes) * (1 - options.reserve));
   const MemoryOptions memory{.account = options.account, .bytes = options.bytes, .capacity = result.capacity};
-  const bool selective_is_none = software.fused_attention && model.count(LayerKind::kMamba2) == 0 &&
-                                 std::count(space.policies.begin(), space.policies.end(), PlanRecompute::kNone) > 0;
+  const bool selective_is_none =
+      software.fused_attention && model.count(LayerKind::kMamba2) == 0 &&
+      std::count(space.policies.begin(), space.policies.end(), PlanRecompute::kNone) > 0;
   for (const PlanLayout& layout : search_layouts(model, cluster, space)) {
     // Fused attention keeps nothing that selective recompute could drop.
     if (selective_is_none && layout.recompute == PlanRecompute::kSelective) continue;
@@ -142,7 +149,8 @@ SearchResult search(const PlanModel& model, const Cluster& cluster, const Softwa
     throw Error(ErrorKind::kBadInput,
                 {.where = fmt::format("{} on {} GPUs of {}", model.name, space.gpus, cluster.name),
                  .got = "no layout that divides",
-                 .needed = fmt::format("GPUs, layers and a batch of {} that tp, pp and dp divide", space.global_batch),
+                 .needed = fmt::format("GPUs, layers and a batch of {} that tp, pp and dp divide",
+                                       space.global_batch),
                  .fix = "another number of GPUs or another batch"});
   }
   if (result.ranked.empty()) throw_none_fits(model, cluster, space, result);
@@ -189,18 +197,19 @@ std::string why_slower(const StepTime& loser, const StepTime& winner) {
 }
 
 int settings_apart(const PlanLayout& a, const PlanLayout& b) {
-  return (a.tp != b.tp) + (a.sequence_parallel != b.sequence_parallel) + (a.pp != b.pp) + (a.chunks != b.chunks) +
-         (a.cp != b.cp) + (a.schedule != b.schedule) + (a.micro_batch != b.micro_batch) +
-         (a.recompute != b.recompute) + (a.zero != b.zero);
+  return (a.tp != b.tp) + (a.sequence_parallel != b.sequence_parallel) + (a.pp != b.pp) +
+         (a.chunks != b.chunks) + (a.cp != b.cp) + (a.schedule != b.schedule) +
+         (a.micro_batch != b.micro_batch) + (a.recompute != b.recompute) + (a.zero != b.zero);
 }
 
 std::optional<Candidate> nearest_fit(const PlanLayout& wanted, const SearchResult& result) {
   if (result.ranked.empty()) return std::nullopt;
-  return *std::min_element(result.ranked.begin(), result.ranked.end(), [&](const Candidate& a, const Candidate& b) {
-    const int apart_a = settings_apart(wanted, a.layout);
-    const int apart_b = settings_apart(wanted, b.layout);
-    return apart_a != apart_b ? apart_a < apart_b : a.time.seconds < b.time.seconds;
-  });
+  return *std::min_element(result.ranked.begin(), result.ranked.end(),
+                           [&](const Candidate& a, const Candidate& b) {
+                             const int apart_a = settings_apart(wanted, a.layout);
+                             const int apart_b = settings_apart(wanted, b.layout);
+                             return apart_a != apart_b ? apart_a < apart_b : a.time.seconds < b.time.seconds;
+                           });
 }
 
 }  // namespace phalanx

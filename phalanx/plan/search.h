@@ -30,7 +30,7 @@ struct SearchSpace {
   int64_t max_micro_batch = 16;
   std::vector<std::string> schedules = {"1f1b", "interleaved", "zb-h1", "zb-v"};
   std::vector<PlanRecompute> policies = {PlanRecompute::kNone, PlanRecompute::kSelective,
-                                           PlanRecompute::kFull};
+                                         PlanRecompute::kFull};
   std::vector<int64_t> zero = {0, 1, 3};
   std::vector<bool> sequence_parallel = {false, true};
   PlanLayout base;  // what is not searched: order, checkpoints, scatter/gather
@@ -39,7 +39,7 @@ struct SearchSpace {
 struct SearchOptions {
   StashAccount account = StashAccount::kPhalanx;
   ByteSizes bytes;
-  double reserve = 0.05;      // share of a GPU's memory left to the allocator and the libraries
+  double reserve = 0.05;  // share of a GPU's memory left to the allocator and the libraries
   size_t simulate_best = 64;
 };
 
@@ -54,11 +54,12 @@ struct SearchResult {
   std::vector<Candidate> misfits;  // the smallest needs, at most kMaxMisfits
   size_t looked_at = 0;            // legal layouts
   size_t simulated = 0;
-  int64_t capacity = 0;            // memory that a rank may use
+  int64_t capacity = 0;  // memory that a rank may use
 };
 inline constexpr size_t kMaxMisfits = 8;
 
-std::vector<PlanLayout> search_layouts(const PlanModel& model, const Cluster& cluster, const SearchSpace& space);
+std::vector<PlanLayout> search_layouts(const PlanModel& model, const Cluster& cluster,
+                                       const SearchSpace& space);
 
 SearchResult search(const PlanModel& model, const Cluster& cluster, const Software& software,
                     const SearchSpace& space, const SearchOptions& options = {});

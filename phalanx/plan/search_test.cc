@@ -31,7 +31,8 @@ SearchResult search_1t(const WeakScalingRow& row) {
                     .zero = {0},
                     .sequence_parallel = {false}};
   space.base.free_outputs = false;
-  return search(model_of(row), selene(), find_software("megatron-2021"), space, {.account = StashAccount::kPaper, .bytes = fp16_bytes()});
+  return search(model_of(row), selene(), find_software("megatron-2021"), space,
+                {.account = StashAccount::kPaper, .bytes = fp16_bytes()});
 }
 
 TEST(Search, FindsThePapersLayoutFor1T) {
@@ -74,7 +75,8 @@ TEST(Search, EveryLayoutIsLegalAndOnce) {
 
 TEST(Search, RanksBySimulatedTimeAndFits) {
   const SearchSpace space{.gpus = 32, .global_batch = 128};
-  const SearchResult result = search(gpt7(), selene(), find_software("phalanx"), space, {.simulate_best = 10});
+  const SearchResult result =
+      search(gpt7(), selene(), find_software("phalanx"), space, {.simulate_best = 10});
   ASSERT_GT(result.ranked.size(), 20U);
   EXPECT_EQ(result.simulated, 10U);
   for (size_t i = 0; i < result.ranked.size(); ++i) {
@@ -102,7 +104,8 @@ TEST(Search, SaysWhyLosersLose) {
 
 TEST(Search, NothingFits) {
   try {
-    search(paper_gpt("1T", 128, 25600, 160), selene(), find_software("phalanx"), {.gpus = 64, .global_batch = 64});
+    search(paper_gpt("1T", 128, 25600, 160), selene(), find_software("phalanx"),
+           {.gpus = 64, .global_batch = 64});
     FAIL();
   } catch (const Error& e) {
     EXPECT_EQ(e.kind(), ErrorKind::kBadInput);
@@ -114,7 +117,8 @@ TEST(Search, NothingFits) {
 
 TEST(Search, NothingDivides) {
   try {
-    search(gpt7(), selene(), find_software("phalanx"), {.gpus = 13, .global_batch = 7, .max_tp = 1, .max_pp = 1});
+    search(gpt7(), selene(), find_software("phalanx"),
+           {.gpus = 13, .global_batch = 7, .max_tp = 1, .max_pp = 1});
     FAIL();
   } catch (const Error& e) {
     EXPECT_THAT(e.what(), HasSubstr("no layout that divides"));

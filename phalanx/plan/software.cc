@@ -23,7 +23,7 @@ std::span<const Software> known_software() {
        .source =
            "Narayanan et al. 2021: blocking sends, gradients reduced after the last backward, scores in memory "
            "(fused softmax); fp16 gradients. Without a pipeline it ran torch's DistributedDataParallel, which can "
-                 "overlap; with that assumption 18.4B is 7 % too fast, so it is not made"},
+           "overlap; with that assumption 18.4B is 7 % too fast, so it is not made"},
       {.name = "megatron-2022",
        .source =
            "Korthikanti et al. 2022, section 6: the all-reduce of the backward pass beside the weight gradient; "

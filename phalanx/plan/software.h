@@ -20,7 +20,7 @@ struct Software {
   bool overlap_tensor = false;    // backward: the input gradient travels beside the weight gradient's product
   bool overlap_pipeline = false;  // messages beside computation; else both ends wait for each
   bool overlap_gradients = false;  // reduced over data-parallel ranks beside the backward pass
-  bool prefetch_weights = false;  // of ZeRO: gathered ahead of the layer that needs them
+  bool prefetch_weights = false;   // of ZeRO: gathered ahead of the layer that needs them
   bool single_rail = false;   // a ring over nodes uses one NIC a node, however many ranks of it the node has
   double gradient_bytes = 2;  // of a parameter's gradient when it is reduced
   double optimizer_bytes =

@@ -180,7 +180,8 @@ std::vector<ByteItem> head_stash(const PlanModel& model, const PlanLayout& layou
           {"logits", bytes.statistic * sizes.tokens * (model.vocab / layout.tp)}};
 }
 
-int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKind kind, const ByteSizes& bytes) {
+int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKind kind,
+                       const ByteSizes& bytes) {
   const Sizes sizes = sizes_of(model, layout);
   const int64_t ends = 2 * sizes.stream;  // gradient of the last product, input of the first
   switch (kind) {

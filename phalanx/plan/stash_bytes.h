@@ -62,8 +62,10 @@ std::vector<ByteItem> layer_stash(const PlanModel& model, const PlanLayout& layo
 // kPhalanx: what the weight gradients of a layer hold between B and W: the input and the output's gradient of each product,
 // as nn/linear.h defers them.
 //     attention  2 T h + T (q + 2k) + T q      MLP  2 T h + T (c' f + f)      embedding  T h
-int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKind kind, const ByteSizes& bytes = {});
-int64_t deferred_embedding_bytes(const PlanModel& model, const PlanLayout& layout, const ByteSizes& bytes = {});
+int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKind kind,
+                       const ByteSizes& bytes = {});
+int64_t deferred_embedding_bytes(const PlanModel& model, const PlanLayout& layout,
+                                 const ByteSizes& bytes = {});
 
 // Final norm, output layer and loss.
 std::vector<ByteItem> head_stash(const PlanModel& model, const PlanLayout& layout, StashAccount account,

@@ -9,8 +9,8 @@ namespace {
 
 double seconds(Collective kind, double bytes, const GroupTopology& group, const Cluster& cluster,
                const Software& software) {
-  return collective_seconds(kind, software.single_rail ? Algorithm::kRing : Algorithm::kMultiRail, bytes, group,
-                            cluster);
+  return collective_seconds(kind, software.single_rail ? Algorithm::kRing : Algorithm::kMultiRail, bytes,
+                            group, cluster);
 }
 
 // Boundary tensor of one micro-batch, 16 bits.

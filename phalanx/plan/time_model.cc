@@ -62,8 +62,8 @@ double stage_total(const StageTime& stage) {
 }
 
 // Work of the rank that computes most, all micro-batches.
-void add_rank_work(const std::vector<int>& stages_of_rank, const std::vector<StageTime>& stages, double micro_batches,
-                   bool split, StepTime& time) {
+void add_rank_work(const std::vector<int>& stages_of_rank, const std::vector<StageTime>& stages,
+                   double micro_batches, bool split, StepTime& time) {
   for (const int s : stages_of_rank) {
     const StageTime& stage = stages[static_cast<size_t>(s)];
     Work both = stage.work.forward + backward_work(stage.work);
@@ -75,8 +75,8 @@ void add_rank_work(const std::vector<int>& stages_of_rank, const std::vector<Sta
 }
 
 // What follows the pipeline.
-void add_step_end(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster, const Software& software,
-                  const StepComm& comm, double hides, StepTime& time) {
+void add_step_end(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster,
+                  const Software& software, const StepComm& comm, double hides, StepTime& time) {
   const auto parameters = static_cast<double>(fullest_parameters(model, layout));
   const auto owners = static_cast<double>(layout.zero >= 1 ? layout.dp * layout.cp : 1);
   time.data = layout.zero >= 3 ? 0 : comm.data;
@@ -140,8 +140,8 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
   std::vector<StageTime> stages(slices.size());
   for (size_t s = 0; s < slices.size(); ++s) {
     LayerTime sum;
-    const size_t again = layout.recompute == PlanRecompute::kFull ? recomputed_end(model, layout, slices[s])
-                                                                  : slices[s].end;
+    const size_t again =
+        layout.recompute == PlanRecompute::kFull ? recomputed_end(model, layout, slices[s]) : slices[s].end;
     for (size_t i = slices[s].begin; i < slices[s].end; ++i) {
       const auto kind = std::find(kinds.begin(), kinds.end(), model.pattern.layers[i]);
       PHALANX_CHECK(kind != kinds.end(), "check_layout refuses kinds that have no price");
@@ -150,7 +150,8 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
       sum = sum + layer;
     }
     if (layout.zero >= 3) {
-      const WeightTimes weights = zero3_times(model, slices[s], parameters[s], sum, layout, cluster, software);
+      const WeightTimes weights =
+          zero3_times(model, slices[s], parameters[s], sum, layout, cluster, software);
       stages[s].weights_forward = weights.forward;
       stages[s].weights_backward = weights.backward;
     }
@@ -161,8 +162,8 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
   return stages;
 }
 
-SimulateOptions simulate_options(const std::vector<StageTime>& stages, const Placement& placement, double boundary,
-                                 const Software& software, bool split) {
+SimulateOptions simulate_options(const std::vector<StageTime>& stages, const Placement& placement,
+                                 double boundary, const Software& software, bool split) {
   const std::vector<Holder> by_stage = holders(placement);
   const auto travels = [&](size_t from, size_t to) {
     return std::max(from, to) < by_stage.size() && by_stage[from].rank != by_stage[to].rank;
@@ -189,9 +190,10 @@ StepTime step_time(const PlanModel& model, const PlanLayout& layout, const Clust
   const std::vector<StageTime> stages = stage_times(model, layout, cluster, software);
   const StepComm comm = step_comm(model, layout, cluster, software, fullest_parameters(model, layout));
   const bool split = splits_backward(schedule);
-  const Timeline timeline = simulate(schedule, simulate_options(stages, schedule.placement, comm.boundary, software, split));
-  const auto rank = static_cast<size_t>(
-      std::max_element(timeline.busy.begin(), timeline.busy.end()) - timeline.busy.begin());
+  const Timeline timeline =
+      simulate(schedule, simulate_options(stages, schedule.placement, comm.boundary, software, split));
+  const auto rank = static_cast<size_t>(std::max_element(timeline.busy.begin(), timeline.busy.end()) -
+                                        timeline.busy.begin());
   StepTime time;
   time.simulated = true;
   time.makespan = static_cast<double>(timeline.makespan) * 1e-9;
@@ -223,15 +225,16 @@ StepTime estimate_step_time(const PlanModel& model, const PlanLayout& layout, co
       return sum + stage_total(stages[static_cast<size_t>(s)]);
     });
   };
-  const auto fullest = *std::max_element(placement.begin(), placement.end(), [&](const auto& a, const auto& b) {
-    return total_of(a) < total_of(b);
-  });
+  const auto fullest =
+      *std::max_element(placement.begin(), placement.end(),
+                        [&](const auto& a, const auto& b) { return total_of(a) < total_of(b); });
   const auto m = static_cast<double>(layout.micro_batches());
   StepTime time;
   const bool split = kind_splits_backward(layout.schedule);
   add_rank_work(fullest, stages, m, split, time);
   const bool piped = layout.pp > 1;
-  if (piped && !software.overlap_pipeline) time.messages = 4 * m * static_cast<double>(layout.chunks) * comm.boundary;
+  if (piped && !software.overlap_pipeline)
+    time.messages = 4 * m * static_cast<double>(layout.chunks) * comm.boundary;
   // The middle stage stands for all in the bubble: first and last also embed and score.
   const LayerTime& chunk = stages[stages.size() / 2].work;
   const double f = chunk.forward.total() + chunk.recompute.total();

@@ -26,24 +26,26 @@ namespace phalanx {
 
 struct StepTime {
   double seconds = 0;
-  Work work;              // forward, backward; of all micro-batches; `hidden` taken off tensor
-  double recompute = 0;   // in none of the shares above
-  double weights = 0;     // ZeRO-3: gathers and scatters that computation does not hide
-  double messages = 0;    // pipeline messages that the rank waits on (no overlap)
-  double bubble = 0;      // idle
-  double data = 0;        // exposed
+  Work work;             // forward, backward; of all micro-batches; `hidden` taken off tensor
+  double recompute = 0;  // in none of the shares above
+  double weights = 0;    // ZeRO-3: gathers and scatters that computation does not hide
+  double messages = 0;   // pipeline messages that the rank waits on (no overlap)
+  double bubble = 0;     // idle
+  double data = 0;       // exposed
   double tied = 0;
   double optimizer = 0;
   double overhead = 0;
-  double makespan = 0;    // of the pipeline
+  double makespan = 0;  // of the pipeline
   bool simulated = false;
 
-  double bubble_share() const { return makespan <= bubble ? 0 : bubble / (makespan - bubble); }  // t_pb / t_id
+  double bubble_share() const {
+    return makespan <= bubble ? 0 : bubble / (makespan - bubble);
+  }  // t_pb / t_id
 };
 
 struct StageTime {
-  LayerTime work;         // of one micro-batch
-  double weights_forward = 0;   // ZeRO-3, exposed
+  LayerTime work;              // of one micro-batch
+  double weights_forward = 0;  // ZeRO-3, exposed
   double weights_backward = 0;
 };
 std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster,
@@ -51,8 +53,8 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
 
 // Ticks are nanoseconds. `split`: the schedule has B and W apart, so nothing travels beside W. Without overlap a message
 // costs both its ends the whole transfer, but neither waits until the other comes to it: receives are posted in time.
-SimulateOptions simulate_options(const std::vector<StageTime>& stages, const Placement& placement, double boundary,
-                                 const Software& software, bool split);
+SimulateOptions simulate_options(const std::vector<StageTime>& stages, const Placement& placement,
+                                 double boundary, const Software& software, bool split);
 
 // Whether a schedule has B and W apart.
 bool splits_backward(const Schedule& schedule);

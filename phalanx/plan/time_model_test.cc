@@ -21,15 +21,18 @@ const Cluster& selene() {
 
 double sum(const StepTime& time) {
   const std::vector<TimePart> parts = time_parts(time);
-  return std::accumulate(parts.begin(), parts.end(), 0.0, [](double s, const TimePart& p) { return s + p.seconds; });
+  return std::accumulate(parts.begin(), parts.end(), 0.0,
+                         [](double s, const TimePart& p) { return s + p.seconds; });
 }
 
 std::vector<PlanLayout> some_layouts() {
   std::vector<PlanLayout> list;
   for (const int64_t tp : {1, 8}) {
     for (const int64_t pp : {1, 4, 12}) {
-      for (const PlanRecompute policy : {PlanRecompute::kNone, PlanRecompute::kSelective, PlanRecompute::kFull}) {
-        PlanLayout layout{.tp = tp, .pp = pp, .dp = 2, .micro_batch = 1, .global_batch = 96, .recompute = policy};
+      for (const PlanRecompute policy :
+           {PlanRecompute::kNone, PlanRecompute::kSelective, PlanRecompute::kFull}) {
+        PlanLayout layout{
+            .tp = tp, .pp = pp, .dp = 2, .micro_batch = 1, .global_batch = 96, .recompute = policy};
         list.push_back(layout);
         if (pp == 1) continue;
         layout.schedule = "interleaved";
@@ -95,8 +98,8 @@ TEST(TimeModel, EveryOverlapHelps) {
   const Software& base = find_software("megatron-2021");
   const PlanLayout layout{.tp = 8, .pp = 4, .dp = 4, .micro_batch = 1, .global_batch = 64};
   const double before = step_time(gpt3(), layout, selene(), base).seconds;
-  for (bool Software::*habit : {&Software::fused_attention, &Software::overlap_tensor, &Software::overlap_pipeline,
-                                &Software::overlap_gradients}) {
+  for (bool Software::*habit : {&Software::fused_attention, &Software::overlap_tensor,
+                                &Software::overlap_pipeline, &Software::overlap_gradients}) {
     Software better = base;
     better.*habit = true;
     EXPECT_LT(step_time(gpt3(), layout, selene(), better).seconds, before);

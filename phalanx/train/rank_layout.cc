@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "phalanx/base/error.h"
+#include "phalanx/pipeline/build_schedule.h"
+#include "phalanx/pipeline/generate.h"
 #include "phalanx/pipeline/schedule_json.h"
 #include "phalanx/train/recompute_config.h"
 
@@ -19,6 +21,35 @@ std::vector<int> tied_ranks(const RunConfig& config, const Mesh& mesh, int rank,
   const int mine = mesh.coordinate(rank, "pp");
   if (!config.model.tied_embeddings || first == last || (mine != first && mine != last)) return {};
   return mesh.group(mesh.rank_at(rank, "pp", mine == first ? last : first), {"tp"});
+}
+
+// What a schedule file says must be what the run has, in every step.
+void check_schedule_file(const RunConfig& config, const PlanLayout& layout,
+                         std::vector<std::string>& violations) {
+  const Schedule file = read_schedule_file(layout.schedule);
+  const auto agree = [&](const char* what, int64_t in_file, int64_t in_run) {
+    if (in_file == in_run) return;
+    violations.push_back(
+        fmt::format("{} is for {} {}, the run has {}", layout.schedule, in_file, what, in_run));
+  };
+  agree("pipeline ranks", file.pp, layout.pp);
+  agree("chunks a rank", file.chunks, layout.chunks);
+  agree("micro-batches a step", file.micro_batches, layout.micro_batches());
+  if (file.forward_only) violations.push_back(layout.schedule + " has no backward passes");
+  const TrainConfig& t = config.train;
+  if (!t.rampup_batch_size.empty() || t.train_samples % layout.global_batch != 0) {
+    violations.push_back(layout.schedule + " is for steps of one size: other steps need a schedule by name");
+  }
+}
+
+// One rank cuts nothing, and a config that was written for many serves it, too. But a name must be one.
+std::vector<std::string> one_rank_violations(const std::string& schedule) {
+  const std::span<const ScheduleKind> kinds = schedule_kinds();
+  const auto is_named = [&](const ScheduleKind& kind) { return kind.name == schedule; };
+  if (schedule.ends_with(".json") || std::any_of(kinds.begin(), kinds.end(), is_named)) return {};
+  std::string names;
+  for (const ScheduleKind& kind : kinds) names += (names.empty() ? "" : ", ") + std::string(kind.name);
+  return {fmt::format("schedule '{}' is none of {}", schedule, names)};
 }
 
 }  // namespace
@@ -54,25 +85,35 @@ std::string schedule_name(const ParallelConfig& config) {
 
 Placement schedule_placement(const ParallelConfig& config) {
   const std::string name = schedule_name(config);
+  if (config.pipeline == 1)
+    return round_robin_placement(1, static_cast<int>(config.chunks));  // whatever the name
   if (name.ends_with(".json")) return read_schedule_file(name).placement;
   return layout_placement({.pp = config.pipeline, .chunks = config.chunks, .schedule = name});
 }
 
 void check_layout(const RunConfig& config) {
   const PlanModel model = planned_model(config);
-  std::vector<std::string> violations = layout_violations(model, plan_layout(config));
-  if (config.parallel.context > 1) violations.emplace_back("context = " + std::to_string(config.parallel.context) +
-                                                           " is not supported yet: leave it at 1");
+  const PlanLayout layout = plan_layout(config);
+  const bool alone = config.parallel.world_size == 1;
+  std::vector<std::string> violations =
+      alone ? one_rank_violations(layout.schedule) : layout_violations(model, layout);
+  if (!alone && violations.empty() && layout.schedule.ends_with(".json"))
+    check_schedule_file(config, layout, violations);
+  if (config.parallel.context > 1)
+    violations.emplace_back("context = " + std::to_string(config.parallel.context) +
+                            " is not supported yet: leave it at 1");
   if (config.parallel.zero_stage > 1) {
-    violations.emplace_back(fmt::format("zero_stage = {} is not supported yet: 0 or 1", config.parallel.zero_stage));
+    violations.emplace_back(
+        fmt::format("zero_stage = {} is not supported yet: 0 or 1", config.parallel.zero_stage));
   }
   if (violations.empty()) return;
   std::string text;
   for (const std::string& violation : violations) text += (text.empty() ? "" : "; ") + violation;
-  throw Error(ErrorKind::kBadInput, {.where = "parallel",
-                                     .got = text,
-                                     .fix = "phalanx plan --search lists layouts that divide; | in model.pattern splits "
-                                            "layers unevenly"});
+  throw Error(ErrorKind::kBadInput,
+              {.where = "parallel",
+               .got = text,
+               .fix = "phalanx plan --search lists layouts that divide; | in model.pattern splits "
+                      "layers unevenly"});
 }
 
 ModelPart make_model_part(const RunConfig& config, const Mesh& mesh, int rank) {

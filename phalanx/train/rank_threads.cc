@@ -29,7 +29,8 @@ TrainSummary train_all_ranks(const RunConfig& config, std::shared_ptr<const Toke
     RankGroups groups(mesh, rank, [&](const std::string& name, const std::vector<int>& ranks) {
       return world.group(rank, name, ranks);
     });
-    const TrainSummary mine = train_one(config, tokenizer, {.groups = &groups, .exchange = &exchange}, interrupt, loaded);
+    const TrainSummary mine =
+        train_one(config, tokenizer, {.groups = &groups, .exchange = &exchange}, interrupt, loaded);
     if (rank == 0) summary = mine;
   });
   return summary;

@@ -152,7 +152,8 @@ bool passes(const Check& check, Violations& violations) {
     check();
     return true;
   } catch (const Error& e) {
-    violations.require(false, e.parts().where + ": " + (e.parts().got.empty() ? e.parts().needed : e.parts().got));
+    violations.require(false,
+                       e.parts().where + ": " + (e.parts().got.empty() ? e.parts().needed : e.parts().got));
     return false;
   }
 }
@@ -173,9 +174,7 @@ void check_ranks(RunConfig& config, Violations& violations) {
   } catch (const Error&) {
     return;  // said on its own, and in its own words
   }
-  if (config.parallel.world_size > 1 && config.train.micro_batch_size > 0) {
-    passes([&] { check_layout(probe); }, violations);
-  }
+  if (config.train.micro_batch_size > 0) passes([&] { check_layout(probe); }, violations);
 }
 
 }  // namespace

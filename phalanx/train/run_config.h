@@ -84,7 +84,8 @@ struct TrainConfig {
     v.field("recompute_window_micro_batches", recompute_window_micro_batches,
             "so many micro-batches in flight keep everything; only the others are recomputed");
     v.field("offload_stash", offload_stash, "activations wait for their backward in host memory");
-    v.field("stash_mode", stash_mode, "phalanx: keep as little as can be; paper: what Korthikanti et al. 2022 count");
+    v.field("stash_mode", stash_mode,
+            "phalanx: keep as little as can be; paper: what Korthikanti et al. 2022 count");
     v.field("skip_train", skip_train, "only evaluate");
     v.field("iterations_to_skip", iterations_to_skip, "steps whose data is consumed without an update");
     v.field("check_for_nan", check_for_nan, "stop at a loss or norm that is not finite");
@@ -135,8 +136,9 @@ struct LogConfig {
     v.field("params_norm", params_norm, "log the norm of the weights with each line");
     v.field("level", level, "debug, info, warning, error or off");
     v.field("memory", memory, "log a table of bytes by kind after the first step");
-    v.field("timeline_step", timeline_step,
-            "draw how the pipeline ran in this step, beside the plan: RUN_DIR/timeline_step_N.svg; 0 means never");
+    v.field(
+        "timeline_step", timeline_step,
+        "draw how the pipeline ran in this step, beside the plan: RUN_DIR/timeline_step_N.svg; 0 means never");
   }
 };
 

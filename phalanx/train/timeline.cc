@@ -39,8 +39,9 @@ std::string stacked(const std::string& above, const std::string& below) {
   const double height = attribute(above, "height");
   std::string second = below.substr(below.find("<svg"));
   second.insert(4, fmt::format(" y=\"{}\"", height));
-  return fmt::format("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\">\n{}\n{}\n</svg>\n", width,
-                     height + attribute(below, "height"), above.substr(above.find("<svg")), second);
+  return fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\">\n{}\n{}\n</svg>\n", width,
+      height + attribute(below, "height"), above.substr(above.find("<svg")), second);
 }
 
 }  // namespace
@@ -70,8 +71,8 @@ SimulateOptions measured_costs(const Schedule& schedule, const Timeline& measure
   for (size_t rank = 0; rank < measured.ranks.size(); ++rank) {
     for (const TimelineSpan& span : measured.ranks[rank]) {
       if (!is_compute(span.action.op)) continue;
-      StageMeans& stage = means[static_cast<size_t>(
-          schedule.placement[rank][static_cast<size_t>(span.action.chunk)])];
+      StageMeans& stage =
+          means[static_cast<size_t>(schedule.placement[rank][static_cast<size_t>(span.action.chunk)])];
       Mean& mean = span.action.op == Op::kForward         ? stage.forward
                    : span.action.op == Op::kBackward      ? stage.backward
                    : span.action.op == Op::kBackwardInput ? stage.input
@@ -82,9 +83,10 @@ SimulateOptions measured_costs(const Schedule& schedule, const Timeline& measure
   SimulateOptions options;
   for (const StageMeans& stage : means) {
     const int64_t whole = stage.backward.value();
-    options.stages.push_back({.forward = std::max<int64_t>(stage.forward.value(), 1),
-                              .backward_input = std::max<int64_t>(whole > 0 ? whole / 2 : stage.input.value(), 1),
-                              .backward_weight = std::max<int64_t>(whole > 0 ? whole - whole / 2 : stage.weight.value(), 1)});
+    options.stages.push_back(
+        {.forward = std::max<int64_t>(stage.forward.value(), 1),
+         .backward_input = std::max<int64_t>(whole > 0 ? whole / 2 : stage.input.value(), 1),
+         .backward_weight = std::max<int64_t>(whole > 0 ? whole - whole / 2 : stage.weight.value(), 1)});
   }
   return options;
 }
@@ -94,9 +96,10 @@ void write_timelines(const std::string& folder, int64_t step, const Schedule& sc
   const Timeline measured = measured_timeline(ranks);
   const Timeline planned = simulate(schedule, measured_costs(schedule, measured));
   const std::string name = fmt::format("{}/timeline_step_{}", folder, step);
-  write_file_atomic(name + ".svg",
-                    stacked(render_svg(schedule, measured, fmt::format("Step {} as it ran, {}", step, schedule.kind)),
-                            render_svg(schedule, planned, "The same schedule with these costs and no waiting")));
+  write_file_atomic(
+      name + ".svg",
+      stacked(render_svg(schedule, measured, fmt::format("Step {} as it ran, {}", step, schedule.kind)),
+              render_svg(schedule, planned, "The same schedule with these costs and no waiting")));
   write_trace(name + ".json", schedule, measured);
 }
 

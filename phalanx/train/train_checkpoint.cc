@@ -107,10 +107,13 @@ std::vector<TensorBox> training_boxes(const RunConfig& config, Model& model, con
 }
 
 void save_training(const RunConfig& config, const std::vector<TensorBox>& boxes, const TrainState& state) {
-  const Json metadata = {
-      {"kind", "train"},          {"step", state.step},         {"consumed_samples", state.consumed_samples},
-      {"updates", state.updates}, {"outliers", state.outliers}, {"loss_scaler", state.loss_scaler},
-      {"config", config_to_json(config)}};
+  const Json metadata = {{"kind", "train"},
+                         {"step", state.step},
+                         {"consumed_samples", state.consumed_samples},
+                         {"updates", state.updates},
+                         {"outliers", state.outliers},
+                         {"loss_scaler", state.loss_scaler},
+                         {"config", config_to_json(config)}};
   make_directories(config.checkpoint.save);
   write_checkpoint(step_folder(config.checkpoint.save, state.step), boxes, metadata);
   apply_retention(config, state.step);

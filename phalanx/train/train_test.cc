@@ -107,11 +107,10 @@ TEST(RunConfig, ReportsAllViolationsAtOnce) {
     resolve_run(config);
     FAIL();
   } catch (const Error& e) {
-    EXPECT_THAT(
-        e.what(),
-        ::testing::AllOf(::testing::HasSubstr("tensor = 0"), ::testing::HasSubstr("micro_batch_size"),
-                         ::testing::HasSubstr("--tokenizer-type"), ::testing::HasSubstr("--mock-data"),
-                         ::testing::HasSubstr("train_iters")));
+    EXPECT_THAT(e.what(),
+                ::testing::AllOf(::testing::HasSubstr("tensor = 0"), ::testing::HasSubstr("micro_batch_size"),
+                                 ::testing::HasSubstr("--tokenizer-type"),
+                                 ::testing::HasSubstr("--mock-data"), ::testing::HasSubstr("train_iters")));
   }
 }
 

@@ -103,10 +103,10 @@ Trainer::Trainer(RunConfig config, std::shared_ptr<const Tokenizer> tokenizer, T
   rules_.reset_attention = config_.train.reset_attention_mask;
   rules_.reset_at_sequences = config_.train.reset_at_sequences;
   gemm_ = agreed_gemm(config_, *groups_);
-  model_ =
-      std::make_unique<Model>(config_.model, model_options(config_, *groups_), gemm_, groups_->tensor());
-  optimizer_ = std::make_unique<Optimizer>(model_->parameters(), config_.optim,
-                                           accumulator_of(model_->dtype()), optim_parallel(config_, *groups_));
+  model_ = std::make_unique<Model>(config_.model, model_options(config_, *groups_), gemm_, groups_->tensor());
+  optimizer_ =
+      std::make_unique<Optimizer>(model_->parameters(), config_.optim, accumulator_of(model_->dtype()),
+                                  optim_parallel(config_, *groups_));
 }
 
 Trainer::~Trainer() = default;
@@ -293,11 +293,11 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
     consumed += samples_of_step(consumed);
   if (is_first())
     report_ =
-      std::make_unique<RunReport>(config_,
-                                  ReportOptions{.first_step = progress_.step + 1,
-                                                .last_step = progress_.step + steps_left,
-                                                .start_over = saved_step_ < 0 && !config_.train.skip_train},
-                                  peak);
+        std::make_unique<RunReport>(config_,
+                                    ReportOptions{.first_step = progress_.step + 1,
+                                                  .last_step = progress_.step + steps_left,
+                                                  .start_over = saved_step_ < 0 && !config_.train.skip_train},
+                                    peak);
   first_step_ = progress_.step + 1;
   if (!config_.train.skip_train) start_loader();
   interrupt.arm();

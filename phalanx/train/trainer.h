@@ -49,7 +49,9 @@ struct TrainSummary {
 // Where ranks that are threads lay what rank 0 writes, by rank.
 struct RankExchange {
   explicit RankExchange(int ranks)
-      : boxes(static_cast<size_t>(ranks)), spans(static_cast<size_t>(ranks)), memory(static_cast<size_t>(ranks)) {}
+      : boxes(static_cast<size_t>(ranks)),
+        spans(static_cast<size_t>(ranks)),
+        memory(static_cast<size_t>(ranks)) {}
   std::vector<std::vector<TensorBox>> boxes;  // of a checkpoint
   std::vector<RankSpans> spans;               // of a recorded step
   std::vector<RankMemoryUse> memory;          // of the first step
@@ -111,9 +113,9 @@ class Trainer {
   OutlierDetector outliers_;
   Progress progress_;
   int64_t saved_step_ = -1;
-  int64_t first_step_ = 1;     // of this process
-  double waited_seconds_ = 0;  // for the data of the last step
-  std::unique_ptr<RunReport> report_;  // of rank 0
+  int64_t first_step_ = 1;                                      // of this process
+  double waited_seconds_ = 0;                                   // for the data of the last step
+  std::unique_ptr<RunReport> report_;                           // of rank 0
   std::unique_ptr<Prefetcher<std::vector<HostBatch>>> loader_;  // last: its thread reads what stands above
 };
 

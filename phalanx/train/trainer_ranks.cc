@@ -22,8 +22,8 @@ std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_
   const int64_t stride = size * groups_->mesh().size("dp");
   std::vector<HostBatch> mine;
   for (int64_t begin = size * groups_->coordinate("dp"); begin < count; begin += stride) {
-    std::vector<HostBatch> one = build_micro_batches(source, first + begin, std::min(size, count - begin), size,
-                                                     config_.model.seq_length, rules_);
+    std::vector<HostBatch> one = build_micro_batches(source, first + begin, std::min(size, count - begin),
+                                                     size, config_.model.seq_length, rules_);
     one[0].first_sample = begin;
     mine.push_back(std::move(one[0]));
   }
@@ -92,8 +92,8 @@ bool Trainer::any_rank(bool mine) const {
 
 void Trainer::save() {
   if (saved_step_ == progress_.step) return;
-  const TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(), outliers_.to_json(),
-                         scaler_.to_json()};
+  const TrainState state{progress_.step, progress_.consumed_samples, optimizer_->updates(),
+                         outliers_.to_json(), scaler_.to_json()};
   std::vector<TensorBox> boxes = training_boxes(config_, *model_, *optimizer_);
   if (groups_->is_alone()) {
     save_training(config_, boxes, state);
@@ -102,7 +102,8 @@ void Trainer::save() {
     groups_->world().barrier();
     if (is_first()) {
       std::vector<TensorBox> all;
-      for (std::vector<TensorBox>& of_rank : exchange_->boxes) std::move(of_rank.begin(), of_rank.end(), std::back_inserter(all));
+      for (std::vector<TensorBox>& of_rank : exchange_->boxes)
+        std::move(of_rank.begin(), of_rank.end(), std::back_inserter(all));
       save_training(config_, assemble_boxes(all), state);
     }
     groups_->world().barrier();

@@ -45,21 +45,24 @@ RankOutcome run_rank(const RunConfig& config, RankGroups& groups, const StepData
   const kernels::Gemm gemm;
   Model model(config.model, options_of(config, groups), gemm, groups.tensor());
   if (hooks.built) hooks.built(groups.rank(), model);
-  Optimizer optimizer(model.parameters(), config.optim, accumulator_of(model.dtype()), optim_of(config, groups));
+  Optimizer optimizer(model.parameters(), config.optim, accumulator_of(model.dtype()),
+                      optim_of(config, groups));
+  StashRules stash = stash_rules(config.train);
+  stash.items = hooks.record;
   const StepLayout layout = {.groups = groups.is_alone() ? nullptr : &groups,
                              .schedule = schedule_name(config.parallel),
                              .chunks = static_cast<int>(config.parallel.chunks),
                              .scatter_gather = hooks.scatter_gather,
                              .record = hooks.record,
-                             .stash = stash_rules(config.train)};
+                             .stash = stash};
   const StepFunction train_step = hooks.step ? hooks.step : run_train_step;
   RankOutcome outcome;
   for (int64_t step = 1; step <= steps; ++step) {
     std::vector<HostBatch> batches = data(step, groups.coordinate("dp"), groups.mesh().size("dp"));
     if (hooks.batches) hooks.batches(groups.rank(), batches);
-    outcome.last = train_step(model, optimizer, batches,
-                              {.step = step, .seed = static_cast<uint64_t>(config.train.seed), .lr = config.optim.lr},
-                              layout);
+    outcome.last = train_step(
+        model, optimizer, batches,
+        {.step = step, .seed = static_cast<uint64_t>(config.train.seed), .lr = config.optim.lr}, layout);
     outcome.losses.push_back(outcome.last.loss);
     outcome.norms.push_back(outcome.last.grad_norm);
   }
@@ -113,7 +116,8 @@ std::string first_difference(const LayoutRun& got, const LayoutRun& want, const 
       return fmt::format("step {}: loss {:.17g}, on one rank {:.17g}", i + 1, got.losses[i], want.losses[i]);
     }
     if (far(got.norms[i], want.norms[i], bars.norm)) {
-      return fmt::format("step {}: gradient norm {:.17g}, on one rank {:.17g}", i + 1, got.norms[i], want.norms[i]);
+      return fmt::format("step {}: gradient norm {:.17g}, on one rank {:.17g}", i + 1, got.norms[i],
+                         want.norms[i]);
     }
   }
   if (bars.weights == 0) return "";

@@ -20,8 +20,7 @@
 namespace phalanx {
 
 // The micro-batches of one data rank in a step, which counts from 1.
-using StepData =
-    std::function<std::vector<HostBatch>(int64_t step, int64_t data_rank, int64_t data_size)>;
+using StepData = std::function<std::vector<HostBatch>(int64_t step, int64_t data_rank, int64_t data_size)>;
 
 struct LayoutRun {
   std::vector<double> losses;
@@ -31,8 +30,9 @@ struct LayoutRun {
 };
 
 // As run_train_step.
-using StepFunction = std::function<StepOutcome(Model& model, Optimizer& optimizer, const std::vector<HostBatch>& batches,
-                                               const StepContext& context, const StepLayout& layout)>;
+using StepFunction =
+    std::function<StepOutcome(Model& model, Optimizer& optimizer, const std::vector<HostBatch>& batches,
+                              const StepContext& context, const StepLayout& layout)>;
 
 // What a test changes on purpose. Called on every rank.
 struct LayoutHooks {
@@ -42,11 +42,12 @@ struct LayoutHooks {
   std::function<std::unique_ptr<comm::Group>(int rank, std::unique_ptr<comm::Group> group)> group;
   StepFunction step;  // instead of run_train_step
   bool scatter_gather = true;
-  bool record = false;
+  bool record = false;  // timeline, and the items of the stash
 };
 
 // `config` is resolved; parallel says the layout.
-LayoutRun run_layout(const RunConfig& config, const StepData& data, int64_t steps, const LayoutHooks& hooks = {});
+LayoutRun run_layout(const RunConfig& config, const StepData& data, int64_t steps,
+                     const LayoutHooks& hooks = {});
 
 // The same run on one rank: without tensor, pipeline and data ranks, the same global batch.
 RunConfig on_one_rank(const RunConfig& config);
