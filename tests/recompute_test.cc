@@ -243,6 +243,7 @@ TEST(RecomputePolicies, WhatDoesNotGoTogetherIsSaid) {
   config.train.stash_mode = StashMode::kPaper;
   const std::vector<std::string> want = {
       "train.recompute_modules has 'moe'; known: core_attn, layernorm, mlp_act, mlp",
+      "train.recompute_modules needs train.recompute selective (--recompute-granularity selective)",
       "train.recompute_window_micro_batches needs train.recompute selective or full (--recompute-granularity)",
       "train.distribute_saved_activations needs train.recompute full (--recompute-granularity full)",
       "train.distribute_saved_activations and parallel.sequence_parallel both split the kept inputs: drop one",
@@ -254,8 +255,8 @@ TEST(RecomputePolicies, WhatDoesNotGoTogetherIsSaid) {
   EXPECT_EQ(
       recompute_violations(config)[0],
       "train.recompute_modules has 'layernorm', which train.stash_mode paper keeps: core_attn and mlp go with it");
-  EXPECT_EQ(recompute_violations(config)[1], "train.recompute_window_micro_batches is -1: give 0 or more");
-  EXPECT_EQ(recompute_violations(config)[4],
+  EXPECT_EQ(recompute_violations(config)[2], "train.recompute_window_micro_batches is -1: give 0 or more");
+  EXPECT_EQ(recompute_violations(config)[5],
             "train.distribute_saved_activations needs parallel.tensor above 1");
 }
 

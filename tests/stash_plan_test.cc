@@ -251,7 +251,7 @@ void check_cases(size_t first, size_t stride) {
 }
 
 TEST(StashPlan, ExecutedIsPlanned) {
-  check_cases(3, 83);
+  check_cases(3, 97);
 }
 
 TEST(StashPlan, SlowExecutedIsPlannedInEveryCell) {

@@ -28,7 +28,7 @@ constexpr std::string_view kRestart =
 constexpr std::string_view kInference =
     "training does not generate text; drop it, and see phalanx generate --help";
 constexpr std::string_view kOffload =
-    "nothing is moved off the device; drop it, and say --recompute-granularity full to save memory";
+    "drop it; --train.offload_stash=true moves activations to the host, --recompute-granularity full saves them";
 constexpr std::string_view kGraphs = "Phalanx does not record CUDA graphs; drop it";
 constexpr std::string_view kCommunication = "how ranks exchange data cannot be tuned; drop it";
 constexpr std::string_view kCheckpoint =

@@ -7,7 +7,9 @@
 #include <numeric>
 
 #include "phalanx/base/error.h"
+#include "phalanx/pipeline/build_schedule.h"
 #include "phalanx/pipeline/generate.h"
+#include "phalanx/pipeline/schedule_json.h"
 
 namespace phalanx {
 namespace {
@@ -49,7 +51,24 @@ double sum_over(comm::Group& group, double value) {
   return one.item<double>();
 }
 
+// A file is written for one number of micro-batches, which an evaluation need not have: its placement is what counts.
+Schedule forward_of_file(const std::string& path, int micro_batches) {
+  const Schedule file = read_schedule_file(path);
+  const std::vector<Holder> by_stage = holders(file.placement);
+  std::vector<ActionList> compute(file.placement.size());
+  for (int m = 0; m < micro_batches; ++m) {
+    for (const Holder& holder : by_stage) {
+      compute[static_cast<size_t>(holder.rank)].push_back(
+          {.op = Op::kForward, .micro_batch = m, .chunk = holder.chunk});
+    }
+  }
+  return forward_only(build_schedule(file.kind, micro_batches, file.placement, compute));
+}
+
 Schedule schedule_of(const StepLayout& layout, size_t micro_batches, bool forward_only) {
+  if (forward_only && layout.schedule.ends_with(".json")) {
+    return forward_of_file(layout.schedule, static_cast<int>(micro_batches));
+  }
   const int pp = layout.groups == nullptr ? 1 : layout.groups->mesh().size("pp");
   return make_schedule({.kind = layout.schedule,
                         .pp = pp,

@@ -46,6 +46,30 @@ TEST(PlanLayout, SaysWhatDiffersFromTheDefaults) {
             "checkpoints, window, outputs kept, no scatter-gather, zero 1, order tp-dp-cp-pp");
 }
 
+TEST(PlanLayout, SaysWhatIsRecomputed) {
+  const auto text = [](PlanLayout layout) {
+    return to_string(layout).substr(std::string("one rank, micro-batch 1 x 1, ").size());
+  };
+  EXPECT_EQ(text({.recompute = PlanRecompute::kFull, .block_layers = 2}),
+            "recompute full of 2 layers a stage");
+  EXPECT_EQ(text({.recompute = PlanRecompute::kSelective, .recompute_mlp = true}),
+            "recompute selective with MLPs");
+  EXPECT_EQ(text({.recompute = PlanRecompute::kFull, .recompute_window = true, .window_pairs = 3}),
+            "recompute full, window of 3");
+}
+
+TEST(PlanLayout, ABlockIsTheFirstLayersOfEachStage) {
+  const PlanModel model = small_gpt();
+  const auto end = [&](PlanRecompute policy, int64_t block, const StageSlice& slice) {
+    return recomputed_end(model, {.recompute = policy, .block_layers = block}, slice);
+  };
+  EXPECT_EQ(end(PlanRecompute::kFull, 0, {4, 10}), 10U);
+  EXPECT_EQ(end(PlanRecompute::kFull, 2, {4, 10}), 8U);
+  EXPECT_EQ(end(PlanRecompute::kFull, 9, {4, 10}), 10U);
+  EXPECT_EQ(end(PlanRecompute::kFull, 1, {5, 10}), 6U) << "a pair that is cut";
+  EXPECT_EQ(end(PlanRecompute::kSelective, 0, {4, 10}), 4U);
+}
+
 TEST(PlanLayout, EveryPublishedLayoutIsLegal) {
   for (const WeakScalingRow& row : weak_scaling_rows())
     EXPECT_THAT(layout_violations(model_of(row), layout_of(row)), IsEmpty()) << row.params_billion;
@@ -83,6 +107,13 @@ TEST(PlanLayout, NamesEveryRuleThatIsBroken) {
       {{.layers_per_checkpoint = 2}, "layers_per_checkpoint = 2 needs recompute full"},
       {{.shard_checkpoints = true}, "shard_checkpoints needs recompute full"},
       {{.recompute_window = true}, "recompute_window needs a recompute policy"},
+      {{.block_layers = 2}, "block_layers = 2 needs recompute full"},
+      {{.recompute = PlanRecompute::kFull, .block_layers = -1}, "block_layers = -1 is below 0"},
+      {{.recompute = PlanRecompute::kFull, .layers_per_checkpoint = 2, .block_layers = 2},
+       "block_layers = 2 keeps every input: layers_per_checkpoint = 2 does not go with it"},
+      {{.recompute_mlp = true}, "recompute_mlp needs recompute selective"},
+      {{.window_pairs = -1}, "window_pairs = -1 is below 0"},
+      {{.window_pairs = 1}, "window_pairs = 1 needs recompute_window"},
       {{.zero = 4}, "zero = 4 is not from 0 to 3"},
       {{.order = "tp-cp-dp"}, "order 'tp-cp-dp' lacks the axis 'pp'"},
       {{.order = "tp-cp-dp-pp-ep"}, "order 'tp-cp-dp-pp-ep' has more than the axes tp, cp, dp and pp"},

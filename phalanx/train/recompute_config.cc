@@ -70,6 +70,8 @@ std::vector<std::string> recompute_violations(const RunConfig& config) {
             "train.recompute_modules has '" + module +
                 "', which train.stash_mode paper keeps: core_attn and mlp go with it");
   }
+  require(t.recompute_modules.empty() || t.recompute == RecomputeMode::kSelective,
+          "train.recompute_modules needs train.recompute selective (--recompute-granularity selective)");
   require(t.recompute_window_micro_batches >= 0,
           fmt::format("train.recompute_window_micro_batches is {}: give 0 or more",
                       t.recompute_window_micro_batches));
