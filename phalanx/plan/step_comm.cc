@@ -15,8 +15,8 @@ double seconds(Collective kind, double bytes, const GroupTopology& group, const 
 
 // Boundary tensor of one micro-batch, 16 bits.
 double boundary_bytes(const PlanModel& model, const PlanLayout& layout) {
-  return 2.0 * static_cast<double>(layout.micro_batch * model.sequence / layout.cp) *
-         static_cast<double>(model.hidden);
+  const int64_t rows = layout.micro_batch * model.sequence / layout.cp;
+  return 2.0 * static_cast<double>(rows) * static_cast<double>(model.hidden);
 }
 
 LayerComm layer_comm(const PlanModel& model, const PlanLayout& layout, const Cluster& cluster,
@@ -63,7 +63,8 @@ StepComm step_comm(const PlanModel& model, const PlanLayout& layout, const Clust
                 seconds(Collective::kAllGather, 2 * parameters, topology.dp_cp, cluster, software);
   }
   if (layout.pp > 1 && model.tied) {
-    const double copy = software.gradient_bytes * static_cast<double>(model.vocab / layout.tp * model.hidden);
+    const int64_t rows = model.vocab / layout.tp;
+    const double copy = software.gradient_bytes * static_cast<double>(rows * model.hidden);
     comm.tied = seconds(Collective::kAllReduce, copy, ends_of(topology.pp), cluster, software);
   }
   return comm;
