@@ -240,9 +240,30 @@ TEST(Faults, OneFailureStopsEveryGroup) {
   // A world that has failed stays so.
   EXPECT_THROW(run_ranks(world,
                          [&](int rank) {
-                           if (rank < 2) world.group(rank, "pair", {0, 1})->barrier();
+                           if (rank < 2) world.group(rank, "another", {0, 1})->barrier();
                          }),
                PeerFailed);
+}
+
+// The others learn of it while the stack of the failing rank still unwinds, and end before it does.
+TEST(Faults, AConsequenceThatComesFirstDoesNotHideTheCause) {
+  struct SlowEnd {
+    ~SlowEnd() { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }
+  };
+  LocalWorld world(2);
+  try {
+    run_ranks(world, [&](int rank) {
+      const auto group = world.group(rank, "tp", {0, 1});
+      Tensor x = at::zeros({3});
+      if (rank == 1) group->all_reduce(x);
+      const SlowEnd slow;
+      const WorkPtr work = group->start_recv(x, 1);
+      throw Error(ErrorKind::kNumeric, {.where = "step 3", .got = "a loss of nan"});
+    });
+    ADD_FAILURE() << "the error was lost";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "step 3: got a loss of nan");
+  }
 }
 
 TEST(Faults, AnythingThatIsThrownArrives) {

@@ -103,16 +103,39 @@ void HubWorld::trace(int world_rank, const LocalHub& hub, const Description& wha
   trace.waits = waits;
 }
 
-std::string HubWorld::last_words(int world_rank) {
-  Trace& trace = traces_[static_cast<size_t>(world_rank)];
-  const std::lock_guard lock(trace.mutex);
-  const std::string ended = trace.ended ? "has ended and " : "";
-  if (trace.hub == nullptr) return fmt::format("rank {} (it {}has called nothing)", world_rank, ended);
-  const double ago = monotonic_seconds() - trace.since;
-  const std::string what = fmt::format("{} #{} of group '{}'", describe(trace.what, trace.hub->world_ranks()),
-                                       trace.sequence, trace.hub->name());
-  if (trace.waits) return fmt::format("rank {} (it waits in {}, for {:.3g} s)", world_rank, what, ago);
-  return fmt::format("rank {} (it {}was last in {}, {:.3g} s ago)", world_rank, ended, what, ago);
+std::string HubWorld::Trace::words(int world_rank) {
+  const std::lock_guard lock(mutex);
+  const std::string end = ended ? "has ended and " : "";
+  if (hub == nullptr) return fmt::format("rank {} (it {}has called nothing)", world_rank, end);
+  const double ago = monotonic_seconds() - since;
+  const std::string call =
+      fmt::format("{} #{} of group '{}'", describe(what, hub->world_ranks()), sequence, hub->name());
+  if (waits) return fmt::format("rank {} (it waits in {}, for {:.3g} s)", world_rank, call, ago);
+  return fmt::format("rank {} (it {}was last in {}, {:.3g} s ago)", world_rank, end, call, ago);
+}
+
+std::vector<int> HubWorld::Trace::awaited() {
+  const std::lock_guard lock(mutex);
+  if (!waits) return {};
+  if (what.peer >= 0 && what.kind != OpKind::kBroadcast)
+    return {hub->world_ranks()[static_cast<size_t>(what.peer)]};
+  return hub->world_ranks();
+}
+
+std::string HubWorld::last_words(const std::vector<int>& world_ranks) {
+  std::string words;
+  for (const int rank : world_ranks)
+    words += (words.empty() ? "" : ", ") + traces_[static_cast<size_t>(rank)].words(rank);
+  return words;
+}
+
+std::vector<int> HubWorld::awaited_by(const std::vector<int>& world_ranks) {
+  std::vector<int> all = world_ranks;
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (const int rank : traces_[static_cast<size_t>(all[i])].awaited())
+      if (std::ranges::find(all, rank) == all.end()) all.push_back(rank);
+  }
+  return {all.begin() + static_cast<int64_t>(world_ranks.size()), all.end()};
 }
 
 }  // namespace phalanx::comm

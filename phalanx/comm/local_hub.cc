@@ -90,7 +90,7 @@ std::optional<ErrorParts> LocalHub::admit(int rank, size_t part, Call& call, Ope
   --operation.missing;
   record(rank, call, operation);
   if (operation.missing == 0) return uneven_rows(group_name(), operation);
-  if (never_comes(operation)) return ended(group_name(), operation, last_words(operation, true));
+  if (never_comes(operation)) return ended(group_name(), operation, ended_words(operation));
   return std::nullopt;
 }
 
@@ -108,14 +108,14 @@ std::shared_ptr<Operation> LocalHub::join_collective(int rank, const Call& call)
 std::shared_ptr<Operation> LocalHub::join_message(int rank, const Call& call, size_t* part) {
   const bool sends = call.what.kind == OpKind::kSend;
   const int from = sends ? rank : call.what.peer, to = sends ? call.what.peer : rank;
-  Lane& lane = lanes_[static_cast<size_t>(from * size() + to)];
-  const int64_t sequence = sends ? lane.sent++ : lane.received++;
+  Lane& messages = lane(from, to);
+  const int64_t sequence = sends ? messages.sent++ : messages.received++;
   *part = sends ? 0 : 1;
-  if (lane.waiting.empty() || lane.waiting.front()->here[*part]) {
-    lane.waiting.push_back(make(rank, call, sequence, 2));
-    return lane.waiting.back();
+  if (messages.waiting.empty() || messages.waiting.front()->here[*part]) {
+    messages.waiting.push_back(make(rank, call, sequence, 2));
+    return messages.waiting.back();
   }
-  return lane.waiting.front();
+  return messages.waiting.front();
 }
 
 std::shared_ptr<Operation> LocalHub::make(int rank, const Call& call, int64_t sequence, size_t parts) const {
@@ -140,7 +140,7 @@ void LocalHub::retire(const Operation& operation) {
   const bool sends = operation.what.kind == OpKind::kSend;
   const int from = sends ? operation.first : operation.what.peer;
   const int to = sends ? operation.what.peer : operation.first;
-  lanes_[static_cast<size_t>(from * size() + to)].waiting.pop_front();
+  lane(from, to).waiting.pop_front();
 }
 
 void LocalHub::record(int rank, const Call& call, Operation& operation) {
@@ -180,8 +180,7 @@ void LocalHub::expire(int rank, Operation& operation) {
   Lock lock(mutex_);
   // It may have become complete, or have failed, since the caller looked.
   if (operation.missing == 0 || operation.stage.get() != Stage::kGathering) return;
-  condemn(operation,
-          late(group_name(), operation, rank, world_.options_.deadline, last_words(operation, false)));
+  condemn(operation, late(group_name(), operation, rank, world_.options_.deadline, missing_words(operation)));
   lock.unlock();
   world_.poison(failure_, operation.failure);
 }
@@ -224,7 +223,7 @@ void LocalHub::leave(int rank) {
     const auto found = std::ranges::find_if(gathering, [this](const auto& o) { return never_comes(*o); });
     if (found == gathering.end()) return;
     hopeless = *found;
-    condemn(*hopeless, ended(group_name(), *hopeless, last_words(*hopeless, true)));
+    condemn(*hopeless, ended(group_name(), *hopeless, ended_words(*hopeless)));
   }
   world_.poison(failure_, hopeless->failure);
 }
@@ -268,13 +267,18 @@ std::vector<int> LocalHub::absent(const Operation& operation) const {
   return ranks;
 }
 
-std::string LocalHub::last_words(const Operation& operation, bool only_ended) const {
-  std::string words;
-  for (const int rank : absent(operation)) {
-    if (only_ended && !has_ended(rank)) continue;
-    words += (words.empty() ? "" : ", ") + world_.last_words(ranks_[static_cast<size_t>(rank)]);
-  }
-  return words;
+std::string LocalHub::ended_words(const Operation& operation) const {
+  std::vector<int> ranks;
+  for (const int rank : absent(operation))
+    if (has_ended(rank)) ranks.push_back(ranks_[static_cast<size_t>(rank)]);
+  return world_.last_words(ranks);
+}
+
+std::string LocalHub::missing_words(const Operation& operation) const {
+  std::vector<int> ranks;
+  for (const int rank : absent(operation)) ranks.push_back(ranks_[static_cast<size_t>(rank)]);
+  const std::vector<int> behind = world_.awaited_by(ranks);
+  return world_.last_words(ranks) + (behind.empty() ? "" : ", which waits for " + world_.last_words(behind));
 }
 
 }  // namespace phalanx::comm

@@ -92,6 +92,9 @@ class LocalHub {
   using Lock = std::unique_lock<std::mutex>;
 
   bool has_no_threads() const;
+  Lane& lane(int from, int to) {
+    return lanes_[static_cast<size_t>(from) * ranks_.size() + static_cast<size_t>(to)];
+  }
   std::shared_ptr<Operation> join(int rank, const Call& call, size_t* part);
   std::shared_ptr<Operation> join_collective(int rank, const Call& call);
   std::shared_ptr<Operation> join_message(int rank, const Call& call, size_t* part);
@@ -114,8 +117,9 @@ class LocalHub {
   void fail_all(const std::string& cause);
   PeerFailed consequence(int rank, const Description& what, int64_t sequence) const;
   std::vector<int> absent(const Operation& operation) const;  // ranks that have not come
-  // The last words of those, or of the ended ones among them.
-  std::string last_words(const Operation& operation, bool only_ended) const;
+  // The last words of those; the other one also says whom they wait for themselves.
+  std::string ended_words(const Operation& operation) const;
+  std::string missing_words(const Operation& operation) const;
   GroupName group_name() const { return {name_, ranks_}; }
 
   HubWorld& world_;
@@ -159,10 +163,14 @@ class HubWorld {
     double since = 0;
     bool waits = false;
     bool ended = false;
+    std::string words(int world_rank);  // "rank 2 (it waits in barrier #3 of group 'pp', for 0.2 s)"
+    std::vector<int> awaited();         // the world ranks that may be what it waits for
   };
   void poison(const std::string& cause, const std::optional<ErrorParts>& meeting);
   void trace(int world_rank, const LocalHub& hub, const Description& what, int64_t sequence, bool waits);
-  std::string last_words(int world_rank);  // "rank 2 (it waits in barrier #3 of group 'pp', for 0.2 s)"
+  std::string last_words(const std::vector<int>& world_ranks);
+  // Whom these ranks wait for, and those in turn, in other operations.
+  std::vector<int> awaited_by(const std::vector<int>& world_ranks);
   std::vector<LocalHub*> hubs();
 
   int size_;

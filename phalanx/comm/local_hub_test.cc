@@ -257,6 +257,24 @@ TEST(LocalHub, AContradictionIsToldOnBothSides) {
   }
 }
 
+// Rank 2 waits for rank 1 elsewhere: who waits for rank 2 hears of both.
+TEST(LocalHub, ALateRankNamesWhomItWaitsFor) {
+  HubWorld world(3, {.deadline = 0.3});
+  const auto texts = outcomes(world, [&](int rank) {
+    LocalHub& pair = world.hub("pair", {0, 2});
+    LocalHub& other = world.hub("other", {1, 2});
+    if (rank == 0) check_broadcast(pair, 0, 4);
+    if (rank == 1) std::this_thread::sleep_for(std::chrono::milliseconds(800));
+    if (rank == 2) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      check_all_reduce(other, 1, 4);
+    }
+  });
+  EXPECT_THAT(texts[0],
+              HasSubstr("no rank 2 (it waits in all_reduce sum i64 [4] #0 of group 'other', for 0."));
+  EXPECT_THAT(texts[0], HasSubstr("s), which waits for rank 1 (it has called nothing) within 0.3 s"));
+}
+
 TEST(LocalHub, ARankThatHasEndedIsNotWaitedFor) {
   HubWorld world(3, {.deadline = 60});
   const double before = monotonic_seconds();

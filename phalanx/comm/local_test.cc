@@ -317,10 +317,10 @@ TEST(LocalWorld, GroupsKnowTheirMembers) {
 }
 
 TEST(LocalWorld, SetsUpTheThreadOfEveryRankAndRunsAgain) {
-  LocalWorld world(3, {.threads_per_rank = 2});
+  LocalWorld world(3, {.threads_per_rank = 3});
   for (int run = 0; run < 3; ++run) {
     run_ranks(world, [&](int rank) {
-      EXPECT_EQ(at::get_num_threads(), 2);
+      EXPECT_EQ(at::get_num_threads(), 3);
       EXPECT_FALSE(at::GradMode::is_enabled());
       const auto group = world.group(rank, "all", {0, 1, 2});
       Tensor x = at::full({3}, rank, at::kFloat);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <type_traits>
 
@@ -33,7 +34,7 @@ struct BF16 {
   static uint16_t store(float x) {
     const auto bits = std::bit_cast<uint32_t>(x);
     const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;  // half to even
-    return static_cast<uint16_t>(select(x != x, 0x7FC0u, rounded));
+    return static_cast<uint16_t>(select(std::isnan(x), 0x7FC0u, rounded));
   }
 };
 
@@ -69,9 +70,11 @@ struct F16 {
 
 template <ReduceOp kOp, typename S>
 inline S combine(S a, S b) {
-  if constexpr (kOp == ReduceOp::kMax) {
+  if constexpr (kOp == ReduceOp::kMax && std::is_integral_v<S>) {
+    return std::max(a, b);
+  } else if constexpr (kOp == ReduceOp::kMax) {
     // Not ||, whose second half is a branch.
-    return static_cast<int>(b > a) | static_cast<int>(b != b) ? b : a;
+    return static_cast<int>(b > a) | static_cast<int>(std::isnan(b)) ? b : a;
   } else if constexpr (std::is_integral_v<S>) {
     using Unsigned = std::make_unsigned_t<S>;
     return static_cast<S>(static_cast<Unsigned>(static_cast<Unsigned>(a) + static_cast<Unsigned>(b)));
