@@ -129,7 +129,7 @@ std::vector<PaperCheck> table_5_checks(const Cluster& cluster) {
 }
 
 std::vector<PaperCheck> mt_nlg_checks(const Cluster& cluster) {
-  const Software& software = find_software("deepspeed-2021");
+  const Software& software = find_software("megatron-deepspeed-2022");
   const PlanModel model = mt_nlg_model();
   std::vector<PaperCheck> checks;
   std::vector<double> tflops;

@@ -3,7 +3,7 @@
 // Purpose: what a training program fuses and what it overlaps, as far as its step time depends on it. The same cluster
 //   and layout take longer under the programs of 2021 than under ours.
 // Contract: plain data; the programs of the papers are named values. Nothing here is fitted but `step_overhead`, which is
-//   0 everywhere except for `deepspeed-2021`, whose source says on which row it was fitted.
+//   0 everywhere except for `megatron-deepspeed-2022`, whose source says on which row it was fitted.
 // Units: bytes a parameter; seconds a step.
 #pragma once
 
@@ -29,7 +29,7 @@ struct Software {
 };
 
 // "phalanx", "megatron-2021" (Narayanan et al.), "megatron-2022" (Korthikanti et al.), "deepspeed-2021" (ZeRO-3 of
-// Narayanan et al., MT-NLG).
+// Narayanan et al.), "megatron-deepspeed-2022" (MT-NLG).
 std::span<const Software> known_software();
 const Software& find_software(std::string_view name);  // Error(kBadInput): did you mean
 
