@@ -95,6 +95,31 @@ bool faster(const Candidate& a, const Candidate& b) {
   return a.memory < b.memory;
 }
 
+// The schedule itself says when each stage runs and how much is in flight; the closed forms only chose whom to ask.
+void simulate_best(const PlanModel& model, const Cluster& cluster, const Software& software, const MemoryOptions& memory,
+                   size_t most, SearchResult& result) {
+  std::vector<Candidate> kept;
+  for (Candidate& candidate : result.ranked) {
+    if (result.simulated < most) {
+      const PlanLayout& layout = candidate.layout;
+      const Schedule schedule = make_schedule({.kind = layout.schedule,
+                                               .pp = static_cast<int>(layout.pp),
+                                               .chunks = static_cast<int>(layout.chunks),
+                                               .micro_batches = static_cast<int>(layout.micro_batches())});
+      ++result.simulated;
+      candidate.memory = plan_memory(model, layout, memory, &schedule).peak();
+      if (candidate.memory > result.capacity) {
+        keep_misfit(std::move(candidate), result.misfits);
+        continue;
+      }
+      candidate.time = step_time(model, layout, cluster, software, schedule);
+    }
+    kept.push_back(std::move(candidate));
+  }
+  result.ranked = std::move(kept);
+  std::sort(result.ranked.begin(), result.ranked.end(), faster);
+}
+
 }  // namespace
 
 std::vector<PlanLayout> search_layouts(const PlanModel& model, const Cluster& cluster,
@@ -155,12 +180,8 @@ SearchResult search(const PlanModel& model, const Cluster& cluster, const Softwa
   }
   if (result.ranked.empty()) throw_none_fits(model, cluster, space, result);
   std::sort(result.ranked.begin(), result.ranked.end(), faster);
-  for (Candidate& candidate : result.ranked) {
-    if (result.simulated == options.simulate_best) break;
-    candidate.time = step_time(model, candidate.layout, cluster, software);
-    ++result.simulated;
-  }
-  std::sort(result.ranked.begin(), result.ranked.end(), faster);
+  simulate_best(model, cluster, software, memory, options.simulate_best, result);
+  if (result.ranked.empty()) throw_none_fits(model, cluster, space, result);
   return result;
 }
 

@@ -3,7 +3,7 @@
 // Purpose: of all layouts of a model on so many GPUs, which are fastest, which do not fit, and why the others lose.
 // Contract: every combination of the space is looked at: tp x sp x pp x chunks x schedule x cp x dp x micro-batch x
 //   recompute x ZeRO. What does not divide is passed over; what does not fit is counted, and the nearest misses kept; the
-//   rest is ranked by estimate_step_time, and the best `simulate_best` again by the simulated schedule. A candidate's
+//   rest is ranked by estimate_step_time, and the best `simulate_best` again by the schedule itself, time and memory. A candidate's
 //   time says which of the two it is; simulated ones stand first. Deterministic.
 // Errors: Error(kBadInput) for a space that holds no layout, and for one where none fits: it says what the smallest need
 //   is, by how much it is over, and how many GPUs would do.
