@@ -114,10 +114,7 @@ StepOutcome edited_step(Model& model, Optimizer& optimizer, const std::vector<Ho
     batches.push_back(
         make_batch(host, model.config().seq_length, context, 1.0 / labels, /*training=*/true, model));
   }
-  const Schedule schedule = make_schedule({.kind = layout.schedule,
-                                           .pp = groups.mesh().size("pp"),
-                                           .chunks = layout.chunks,
-                                           .micro_batches = static_cast<int>(batches.size())});
+  const Schedule& schedule = layout.schedules->of(static_cast<int>(batches.size()), /*forward_only=*/false);
   Program program(model, layout);
   optimizer.begin_step(schedule.micro_batches);
   const ExecutorResult result = run_schedule(

@@ -13,6 +13,7 @@
 #include "phalanx/config/config_toml.h"
 #include "phalanx/config/config_value.h"
 #include "phalanx/plan/published.h"
+#include "phalanx/train/rank_layout.h"
 #include "phalanx/train/recompute_config.h"
 
 namespace phalanx::apps {
@@ -84,17 +85,8 @@ void read_layout(PlanRequest& request) {
   ParallelConfig& p = request.config.parallel;
   const TrainConfig& t = request.config.train;
   PlanLayout& layout = request.layout;
-  layout.tp = p.tensor;
-  layout.sequence_parallel = p.sequence_parallel && p.tensor > 1;
-  layout.pp = p.pipeline;
-  layout.chunks = p.chunks;
-  layout.cp = p.context;
-  layout.schedule = p.chunks > 1 && p.schedule == "1f1b" ? "interleaved" : p.schedule;
-  layout.order = p.order;
-  layout.zero = p.zero_stage;
-  layout.micro_batch = t.micro_batch_size;
-  layout.recompute_window = request.flags.has("--recompute-window");
-  set_plan_recompute(t, layout);
+  layout = plan_layout(request.config);
+  layout.recompute_window = layout.recompute_window || request.flags.has("--recompute-window");
   const int64_t replicas = p.tensor * p.pipeline * p.context;
   if (replicas < 1)
     throw_usage("parallel", "a size below 1", "ranks of at least 1 along every axis", "change it");
@@ -109,7 +101,7 @@ void read_layout(PlanRequest& request) {
                  .fix = fmt::format("{} or {}", std::max<int64_t>(request.gpus / replicas, 1) * replicas,
                                     (request.gpus / replicas + 1) * replicas)});
   }
-  layout.dp = p.data > 0 ? p.data : std::max<int64_t>(request.gpus / replicas, 1);
+  if (p.data == 0) layout.dp = std::max<int64_t>(request.gpus / replicas, 1);
   layout.global_batch = t.global_batch_size > 0 ? t.global_batch_size : layout.micro_batch * layout.dp;
 }
 

@@ -58,6 +58,7 @@ class ScheduleRun {
       while (!sent_.empty() && sent_.front().done()) drop_sent();
     }
     while (!sent_.empty()) drop_sent();
+    list_peak();
     return std::move(result_);
   }
 
@@ -84,6 +85,7 @@ class ScheduleRun {
       case Op::kBackward:
         return backward(action);
       case Op::kBackwardWeight: {
+        list_peak();
         Unit& u = unit(action.chunk, action.micro_batch);
         u.grads.run_deferred();
         count(u);
@@ -141,6 +143,7 @@ class ScheduleRun {
     const int stage = stage_of(action);
     const Batch& batch = batch_of(action);
     if (u.has_message) take_backward(u, stage, batch);
+    list_peak();
     const bool split = action.op == Op::kBackwardInput;
     u.grads = WeightGrads(split ? WeightGrads::Mode::kDefer : WeightGrads::Mode::kNow);
     u.grads.on_applied = options_.on_applied;
@@ -233,10 +236,13 @@ class ScheduleRun {
     result_.host_bytes = std::max(result_.host_bytes, hosted_);
     if (held_ + hosted_ <= most_) return;
     most_ = held_ + hosted_;
-    list_held();
+    at_peak_ = true;
   }
 
-  void list_held() {
+  // Before anything is let go: a forward pass that follows a peak only makes a higher one.
+  void list_peak() {
+    if (!at_peak_) return;
+    at_peak_ = false;
     result_.stash_by_label.clear();
     result_.items.clear();
     for (size_t i = 0; i < units_.size(); ++i) {
@@ -274,6 +280,7 @@ class ScheduleRun {
   int64_t held_ = 0;    // bytes on the device
   int64_t hosted_ = 0;  // offloaded
   int64_t most_ = 0;    // of both together
+  bool at_peak_ = false;  // nothing was let go since, and it is not listed yet
   double arrived_ = 0;  // when the action at hand could begin
   ExecutorResult result_;
 };

@@ -7,9 +7,6 @@
 #include <numeric>
 
 #include "phalanx/base/error.h"
-#include "phalanx/pipeline/build_schedule.h"
-#include "phalanx/pipeline/generate.h"
-#include "phalanx/pipeline/schedule_json.h"
 
 namespace phalanx {
 namespace {
@@ -51,32 +48,6 @@ double sum_over(comm::Group& group, double value) {
   return one.item<double>();
 }
 
-// A file is written for one number of micro-batches, which an evaluation need not have: its placement is what counts.
-Schedule forward_of_file(const std::string& path, int micro_batches) {
-  const Schedule file = read_schedule_file(path);
-  const std::vector<Holder> by_stage = holders(file.placement);
-  std::vector<ActionList> compute(file.placement.size());
-  for (int m = 0; m < micro_batches; ++m) {
-    for (const Holder& holder : by_stage) {
-      compute[static_cast<size_t>(holder.rank)].push_back(
-          {.op = Op::kForward, .micro_batch = m, .chunk = holder.chunk});
-    }
-  }
-  return forward_only(build_schedule(file.kind, micro_batches, file.placement, compute));
-}
-
-Schedule schedule_of(const StepLayout& layout, size_t micro_batches, bool forward_only) {
-  if (forward_only && layout.schedule.ends_with(".json")) {
-    return forward_of_file(layout.schedule, static_cast<int>(micro_batches));
-  }
-  const int pp = layout.groups == nullptr ? 1 : layout.groups->mesh().size("pp");
-  return make_schedule({.kind = layout.schedule,
-                        .pp = pp,
-                        .chunks = layout.chunks,
-                        .micro_batches = static_cast<int>(micro_batches),
-                        .forward_only = forward_only});
-}
-
 ExecutorGroups executor_groups(const StepLayout& layout) {
   if (layout.groups == nullptr) return {};
   RankGroups& groups = *layout.groups;
@@ -108,8 +79,10 @@ std::vector<Batch> make_batches(const std::vector<HostBatch>& hosts, const StepC
 ExecutorResult execute(Model& model, const std::vector<Batch>& batches, const StepLayout& layout,
                        bool forward_only, const ExecutorOptions& options) {
   if (batches.empty()) return {};
-  return run_schedule(model, schedule_of(layout, batches.size(), forward_only), executor_groups(layout),
-                      batches, options);
+  ScheduleSource alone({});
+  ScheduleSource& schedules = layout.schedules == nullptr ? alone : *layout.schedules;
+  const Schedule& schedule = schedules.of(static_cast<int>(batches.size()), forward_only);
+  return run_schedule(model, schedule, executor_groups(layout), batches, options);
 }
 
 }  // namespace

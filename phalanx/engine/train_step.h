@@ -16,6 +16,7 @@
 
 #include "phalanx/engine/executor.h"
 #include "phalanx/engine/rank_groups.h"
+#include "phalanx/engine/schedule_source.h"
 #include "phalanx/model/model.h"
 #include "phalanx/optim/optimizer.h"
 
@@ -43,8 +44,7 @@ struct StepContext {
 // How the step is run on several ranks. Without groups: one rank, micro-batch after micro-batch.
 struct StepLayout {
   RankGroups* groups = nullptr;
-  std::string schedule = "1f1b";
-  int chunks = 1;
+  ScheduleSource* schedules = nullptr;  // with groups
   bool scatter_gather = true;
   bool record = false;  // the timeline
   StashRules stash;

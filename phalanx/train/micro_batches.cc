@@ -29,6 +29,14 @@ void append_sample(HostBatch& host, std::span<const int64_t> tokens, std::span<c
 
 }  // namespace
 
+DocumentRules document_rules(const TrainConfig& config, const Tokenizer* tokenizer) {
+  return {.eod = tokenizer == nullptr ? -1 : tokenizer->eod().value_or(-1),
+          .mask_loss = config.eod_mask_loss,
+          .reset_positions = config.reset_position_ids,
+          .reset_attention = config.reset_attention_mask,
+          .reset_at_sequences = config.reset_at_sequences};
+}
+
 std::vector<HostBatch> build_micro_batches(const SampleSource& source, int64_t first, int64_t count,
                                            int64_t micro_batch_size, int64_t seq_length,
                                            const DocumentRules& rules) {
@@ -52,6 +60,19 @@ std::vector<HostBatch> build_micro_batches(const SampleSource& source, int64_t f
     result.push_back(std::move(host));
   }
   return result;
+}
+
+std::vector<HostBatch> build_step_share(const SampleSource& source, const StepShare& share, int64_t seq_length,
+                                        const DocumentRules& rules) {
+  const int64_t size = share.micro_batch_size;
+  std::vector<HostBatch> mine;
+  for (int64_t begin = size * share.data_rank; begin < share.count; begin += size * share.data_size) {
+    std::vector<HostBatch> one = build_micro_batches(source, share.first + begin,
+                                                     std::min(size, share.count - begin), size, seq_length, rules);
+    one[0].first_sample = begin;
+    mine.push_back(std::move(one[0]));
+  }
+  return mine;
 }
 
 }  // namespace phalanx

@@ -8,6 +8,7 @@
 #include "phalanx/pipeline/build_schedule.h"
 #include "phalanx/pipeline/generate.h"
 #include "phalanx/pipeline/schedule_json.h"
+#include "phalanx/tensor/device.h"
 #include "phalanx/train/recompute_config.h"
 
 namespace phalanx {
@@ -132,6 +133,29 @@ ModelPart make_model_part(const RunConfig& config, const Mesh& mesh, int rank) {
                            .head = s + 1 == slices.size()});
   }
   return part;
+}
+
+ModelOptions model_options(const RunConfig& config, const RankGroups& groups) {
+  return {.device = checked_device(config.runtime.device == DeviceKind::kCuda),
+          .dtype = scalar_type(config.train.dtype),
+          .seed = static_cast<uint64_t>(config.train.seed),
+          .recompute = recompute_policy(config.train),
+          .stash_mode = config.train.stash_mode,
+          .part = make_model_part(config, groups.mesh(), groups.rank())};
+}
+
+OptimParallel optim_parallel(const RunConfig& config, RankGroups& groups) {
+  if (groups.is_alone()) return {};
+  return {.data = &groups.data(),
+          .model = &groups.model(),
+          .zero_stage = config.parallel.zero_stage,
+          .group_of = [&groups](const std::vector<int>& ranks) { return groups.replicas(ranks); }};
+}
+
+ScheduleShape schedule_shape(const ParallelConfig& config) {
+  return {.kind = schedule_name(config),
+          .pp = static_cast<int>(config.pipeline),
+          .chunks = static_cast<int>(config.chunks)};
 }
 
 }  // namespace phalanx

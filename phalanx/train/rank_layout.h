@@ -7,8 +7,11 @@
 // Errors: Error(kBadInput) listing every rule of model and layout that is broken.
 #pragma once
 
+#include "phalanx/engine/rank_groups.h"
+#include "phalanx/engine/schedule_source.h"
 #include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/model/model.h"
+#include "phalanx/optim/optim_parallel.h"
 #include "phalanx/pipeline/schedule.h"
 #include "phalanx/plan/plan_layout.h"
 #include "phalanx/train/run_config.h"
@@ -27,5 +30,11 @@ PlanLayout plan_layout(const RunConfig& config);
 PlanModel planned_model(const RunConfig& config);
 
 ModelPart make_model_part(const RunConfig& config, const Mesh& mesh, int rank);
+
+// How this rank's model and optimizer are built. `groups` outlives what is built.
+ModelOptions model_options(const RunConfig& config, const RankGroups& groups);
+OptimParallel optim_parallel(const RunConfig& config, RankGroups& groups);
+
+ScheduleShape schedule_shape(const ParallelConfig& config);
 
 }  // namespace phalanx

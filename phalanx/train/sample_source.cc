@@ -139,4 +139,18 @@ std::unique_ptr<SampleSource> make_sample_source(const DataConfig& config, Split
   return std::make_unique<FimSource>(std::move(dataset), *options.tokenizer, fim);
 }
 
+std::unique_ptr<SampleSource> require_sample_source(const DataConfig& config, SplitPart part,
+                                                    const SampleSourceOptions& options) {
+  auto source = make_sample_source(config, part, options);
+  if (source) return source;
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = std::string("the ") + split_part_name(part) + " data",
+       .got = "no documents (data.split is " + config.split + ")",
+       .needed = "some, as the run asks for this part",
+       .fix = part == SplitPart::kTrain
+                  ? "change data.split (--split), or give data.train_data_path"
+                  : "change data.split (--split), give data.valid_data_path, or drop train.eval_interval"});
+}
+
 }  // namespace phalanx

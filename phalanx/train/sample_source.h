@@ -22,6 +22,7 @@
 #include "phalanx/data/data_config.h"
 #include "phalanx/engine/train_step.h"
 #include "phalanx/tokenizer/tokenizer.h"
+#include "phalanx/train/run_config.h"
 
 namespace phalanx {
 
@@ -54,6 +55,10 @@ struct SampleSourceOptions {
 std::unique_ptr<SampleSource> make_sample_source(const DataConfig& config, SplitPart part,
                                                  const SampleSourceOptions& options);
 
+// make_sample_source, or Error(kBadInput) that says how to get documents into the split.
+std::unique_ptr<SampleSource> require_sample_source(const DataConfig& config, SplitPart part,
+                                                    const SampleSourceOptions& options);
+
 struct DocumentRules {
   int64_t eod = -1;  // -1: no token ends documents
   bool mask_loss = false;
@@ -61,10 +66,24 @@ struct DocumentRules {
   bool reset_attention = false;
   bool reset_at_sequences = false;  // positions and attention, where a sequence of the file begins
 };
+// `tokenizer` knows the token that ends a document; it may be null.
+DocumentRules document_rules(const TrainConfig& config, const Tokenizer* tokenizer);
 
 // Samples first .. first + count - 1 of the source, cut into micro-batches.
 std::vector<HostBatch> build_micro_batches(const SampleSource& source, int64_t first, int64_t count,
                                            int64_t micro_batch_size, int64_t seq_length,
                                            const DocumentRules& rules);
+
+// One data rank's part of a step: micro-batch k of the step goes to data rank k mod data_size, so that a step of any size
+// keeps its numbers.
+struct StepShare {
+  int64_t first = 0;  // sample of the source with which the step begins
+  int64_t count = 0;  // samples of the step
+  int64_t micro_batch_size = 1;
+  int64_t data_rank = 0;
+  int64_t data_size = 1;
+};
+std::vector<HostBatch> build_step_share(const SampleSource& source, const StepShare& share, int64_t seq_length,
+                                        const DocumentRules& rules);
 
 }  // namespace phalanx

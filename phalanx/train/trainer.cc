@@ -14,7 +14,6 @@
 #include "phalanx/base/fs.h"
 #include "phalanx/base/log.h"
 #include "phalanx/checkpoint/checkpoint.h"
-#include "phalanx/tensor/device.h"
 #include "phalanx/train/interrupt.h"
 #include "phalanx/train/rank_layout.h"
 #include "phalanx/train/recompute_config.h"
@@ -40,29 +39,12 @@ SampleSourceOptions source_options(const RunConfig& c, int64_t num_samples) {
           .num_samples = num_samples};
 }
 
-ModelOptions model_options(const RunConfig& c, const RankGroups& groups) {
-  return {.device = checked_device(c.runtime.device == DeviceKind::kCuda),
-          .dtype = scalar_type(c.train.dtype),
-          .seed = static_cast<uint64_t>(c.train.seed),
-          .recompute = recompute_policy(c.train),
-          .stash_mode = c.train.stash_mode,
-          .part = make_model_part(c, groups.mesh(), groups.rank())};
-}
-
 // Routes are measured once and must be the same everywhere.
 kernels::Gemm agreed_gemm(const RunConfig& config, RankGroups& groups) {
   if (groups.rank() != 0) groups.world().barrier();
   kernels::Gemm gemm = choose_gemm(config);
   if (groups.rank() == 0) groups.world().barrier();
   return gemm;
-}
-
-OptimParallel optim_parallel(const RunConfig& config, RankGroups& groups) {
-  if (groups.is_alone()) return {};
-  return {.data = &groups.data(),
-          .model = &groups.model(),
-          .zero_stage = config.parallel.zero_stage,
-          .group_of = [&groups](const std::vector<int>& ranks) { return groups.replicas(ranks); }};
 }
 
 bool same_folder(const std::string& a, const std::string& b) {
@@ -84,24 +66,19 @@ Trainer::Trainer(RunConfig config, std::shared_ptr<const Tokenizer> tokenizer, T
       alone_(place.groups == nullptr ? single_rank() : nullptr),
       groups_(place.groups == nullptr ? alone_.get() : place.groups),
       exchange_(place.exchange),
+      schedules_(groups_->is_alone() ? ScheduleShape{} : schedule_shape(config_.parallel)),
       scaler_(config_.optim, config_.train.dtype == DtypeKind::kFp16),
       schedule_(config_.optim, total_samples(config_), config_.train.global_batch_size),
       batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size,
-                  config_.train.micro_batch_size * groups_->mesh().size("dp")) {
+                  config_.train.micro_batch_size * groups_->mesh().size("dp")),
+      rules_(document_rules(config_.train, tokenizer_.get())) {
   const int64_t cores = std::max(1u, std::thread::hardware_concurrency());
   const int64_t share = std::max<int64_t>(1, cores / groups_->mesh().world_size());
   at::set_num_threads(static_cast<int>(config_.runtime.threads > 0 ? config_.runtime.threads : share));
   if (!config_.train.skip_train) train_ = open_source(SplitPart::kTrain, total_samples(config_));
   if (const int64_t needed = valid_samples(config_); needed > 0)
     valid_ = open_source(SplitPart::kValid, needed);
-  if (tokenizer_) {
-    token_bytes_ = token_byte_counts(*tokenizer_);
-    rules_.eod = tokenizer_->eod().value_or(-1);
-  }
-  rules_.mask_loss = config_.train.eod_mask_loss;
-  rules_.reset_positions = config_.train.reset_position_ids;
-  rules_.reset_attention = config_.train.reset_attention_mask;
-  rules_.reset_at_sequences = config_.train.reset_at_sequences;
+  if (tokenizer_) token_bytes_ = token_byte_counts(*tokenizer_);
   gemm_ = agreed_gemm(config_, *groups_);
   model_ = std::make_unique<Model>(config_.model, model_options(config_, *groups_), gemm_, groups_->tensor());
   optimizer_ =
@@ -117,16 +94,7 @@ std::unique_ptr<SampleSource> Trainer::open_source(SplitPart part, int64_t num_s
   options.cache_folder = config_.runtime.run_dir + "/cache";
   options.first_rank = is_first();
   if (!groups_->is_alone()) options.barrier = [this] { groups_->world().barrier(); };
-  auto source = make_sample_source(config_.data, part, options);
-  if (source) return source;
-  throw Error(
-      ErrorKind::kBadInput,
-      {.where = std::string("the ") + split_part_name(part) + " data",
-       .got = "no documents (data.split is " + config_.data.split + ")",
-       .needed = "some, as the run asks for this part",
-       .fix = part == SplitPart::kTrain
-                  ? "change data.split (--split), or give data.train_data_path"
-                  : "change data.split (--split), give data.valid_data_path, or drop train.eval_interval"});
+  return require_sample_source(config_.data, part, options);
 }
 
 bool Trainer::done() const {

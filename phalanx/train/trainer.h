@@ -89,7 +89,7 @@ class Trainer {
   void start_loader();
   // This data rank's share of the samples first .. first + count - 1 of one step.
   std::vector<HostBatch> micro_batches(const SampleSource& source, int64_t first, int64_t count) const;
-  StepLayout step_layout(int64_t step) const;
+  StepLayout step_layout(int64_t step);
   void draw_timeline(const StepOutcome& outcome, int64_t step, size_t micro_batches);
   bool is_first() const { return groups_->rank() == 0; }
   // Whether any rank says so.
@@ -100,6 +100,7 @@ class Trainer {
   std::unique_ptr<RankGroups> alone_;  // the groups of a run of one rank
   RankGroups* groups_;
   RankExchange* exchange_;
+  ScheduleSource schedules_;
   std::vector<int64_t> token_bytes_;  // bytes of each token's text, for bits per byte
   kernels::Gemm gemm_;
   std::unique_ptr<Model> model_;

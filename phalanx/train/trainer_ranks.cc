@@ -7,7 +7,6 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/log.h"
 #include "phalanx/checkpoint/model_state.h"
-#include "phalanx/pipeline/generate.h"
 #include "phalanx/train/rank_layout.h"
 #include "phalanx/train/recompute_config.h"
 #include "phalanx/train/train_checkpoint.h"
@@ -15,29 +14,24 @@
 
 namespace phalanx {
 
-// Micro-batch k of a step goes to data rank k mod dp, so that a step of any size keeps its numbers.
 std::vector<HostBatch> Trainer::micro_batches(const SampleSource& source, int64_t first,
                                               int64_t count) const {
-  const int64_t size = config_.train.micro_batch_size;
-  const int64_t stride = size * groups_->mesh().size("dp");
-  std::vector<HostBatch> mine;
-  for (int64_t begin = size * groups_->coordinate("dp"); begin < count; begin += stride) {
-    std::vector<HostBatch> one = build_micro_batches(source, first + begin, std::min(size, count - begin),
-                                                     size, config_.model.seq_length, rules_);
-    one[0].first_sample = begin;
-    mine.push_back(std::move(one[0]));
-  }
-  return mine;
+  return build_step_share(source,
+                          {.first = first,
+                           .count = count,
+                           .micro_batch_size = config_.train.micro_batch_size,
+                           .data_rank = groups_->coordinate("dp"),
+                           .data_size = groups_->mesh().size("dp")},
+                          config_.model.seq_length, rules_);
 }
 
-StepLayout Trainer::step_layout(int64_t step) const {
+StepLayout Trainer::step_layout(int64_t step) {
   const bool record = config_.log.timeline_step == step;
   StashRules stash = stash_rules(config_.train);
   stash.items = config_.log.memory && step == first_step_;
   if (groups_->is_alone()) return {.record = record, .stash = stash};
   return {.groups = groups_,
-          .schedule = schedule_name(config_.parallel),
-          .chunks = static_cast<int>(config_.parallel.chunks),
+          .schedules = &schedules_,
           .record = record,
           .stash = stash};
 }
@@ -55,11 +49,8 @@ void Trainer::draw_timeline(const StepOutcome& outcome, int64_t step, size_t mic
     groups_->world().barrier();
   }
   if (!is_first() || micro_batches == 0) return;
-  const Schedule schedule = make_schedule({.kind = schedule_name(config_.parallel),
-                                           .pp = groups_->mesh().size("pp"),
-                                           .chunks = static_cast<int>(config_.parallel.chunks),
-                                           .micro_batches = static_cast<int>(micro_batches)});
-  write_timelines(config_.runtime.run_dir, step, schedule, ranks);
+  write_timelines(config_.runtime.run_dir, step,
+                  schedules_.of(static_cast<int>(micro_batches), /*forward_only=*/false), ranks);
 }
 
 void Trainer::log_memory(const StepOutcome& outcome) {

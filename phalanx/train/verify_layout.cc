@@ -15,22 +15,7 @@
 namespace phalanx {
 namespace {
 
-ModelOptions options_of(const RunConfig& config, const RankGroups& groups) {
-  return {.dtype = scalar_type(config.train.dtype),
-          .seed = static_cast<uint64_t>(config.train.seed),
-          .recompute = recompute_policy(config.train),
-          .stash_mode = config.train.stash_mode,
-          .part = make_model_part(config, groups.mesh(), groups.rank())};
-}
-
-OptimParallel optim_of(const RunConfig& config, RankGroups& groups) {
-  if (groups.is_alone()) return {};
-  return {.data = &groups.data(),
-          .model = &groups.model(),
-          .zero_stage = config.parallel.zero_stage,
-          .group_of = [&groups](const std::vector<int>& ranks) { return groups.replicas(ranks); },
-          .bucket_elements = 256};  // several, also in a small model
-}
+constexpr int64_t kBucketElements = 256;  // several buckets, also in a small model
 
 // What one rank leaves behind.
 struct RankOutcome {
@@ -43,15 +28,16 @@ struct RankOutcome {
 RankOutcome run_rank(const RunConfig& config, RankGroups& groups, const StepData& data, int64_t steps,
                      const LayoutHooks& hooks) {
   const kernels::Gemm gemm;
-  Model model(config.model, options_of(config, groups), gemm, groups.tensor());
+  Model model(config.model, model_options(config, groups), gemm, groups.tensor());
   if (hooks.built) hooks.built(groups.rank(), model);
-  Optimizer optimizer(model.parameters(), config.optim, accumulator_of(model.dtype()),
-                      optim_of(config, groups));
+  OptimParallel parallel = optim_parallel(config, groups);
+  parallel.bucket_elements = kBucketElements;
+  Optimizer optimizer(model.parameters(), config.optim, accumulator_of(model.dtype()), parallel);
+  ScheduleSource schedules(schedule_shape(config.parallel));
   StashRules stash = stash_rules(config.train);
   stash.items = hooks.record;
   const StepLayout layout = {.groups = groups.is_alone() ? nullptr : &groups,
-                             .schedule = schedule_name(config.parallel),
-                             .chunks = static_cast<int>(config.parallel.chunks),
+                             .schedules = groups.is_alone() ? nullptr : &schedules,
                              .scatter_gather = hooks.scatter_gather,
                              .record = hooks.record,
                              .stash = stash};
