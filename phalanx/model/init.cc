@@ -11,17 +11,33 @@
 namespace phalanx {
 namespace {
 
-Tensor normal_tensor(const Shape& shape, uint64_t seed, int32_t ordinal, double std) {
-  Tensor values = at::empty(shape, at::TensorOptions(at::kDouble));
+// Elements [begin, end) of the flat logical tensor, into `out`.
+void normal_run(const RandomKey& key, double std, int64_t begin, int64_t end, double* out) {
+  for (int64_t block = begin / 4; block * 4 < end; ++block) {
+    const std::array<double, 4> four = philox_normal_block(key, static_cast<uint64_t>(block));
+    for (int64_t e = std::max(begin, block * 4); e < std::min(end, block * 4 + 4); ++e) {
+      out[e - begin] = std * four[static_cast<size_t>(e % 4)];
+    }
+  }
+}
+
+// The box of a tensor of one or two dims: a run of elements a row.
+Tensor normal_box(const Shape& shape, const Box& box, const RandomKey& key, double std) {
+  const bool flat = shape.size() == 1;
+  const int64_t width = flat ? shape[0] : shape[1];
+  const int64_t first_row = flat ? 0 : box.begin[0];
+  const int64_t rows = flat ? 1 : box.end[0] - box.begin[0];
+  const int64_t first = box.begin.back();
+  const int64_t columns = box.end.back() - first;
+  Tensor values = at::empty(flat ? Shape{columns} : Shape{rows, columns}, at::TensorOptions(at::kDouble));
   double* data = values.data_ptr<double>();
-  const int64_t n = values.numel();
-  const RandomKey key{.seed = seed, .purpose = RandomPurpose::kInit, .step = 0, .layer = ordinal};
-  at::parallel_for(0, (n + 3) / 4, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const std::array<double, 4> four = philox_normal_block(key, static_cast<uint64_t>(block));
-      for (int64_t i = block * 4; i < std::min(n, block * 4 + 4); ++i) {
-        data[i] = std * four[static_cast<size_t>(i % 4)];
-      }
+  // Whole rows are one run, so that no block of four is made twice.
+  const int64_t run_rows = columns == width ? std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width)) : 1;
+  at::parallel_for(0, (rows + run_rows - 1) / run_rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin * run_rows; r < std::min(rows, end * run_rows); r += run_rows) {
+      const int64_t more = (std::min(rows, r + run_rows) - r - 1) * width;
+      const int64_t from = (first_row + r) * width + first;
+      normal_run(key, std, from, from + more + columns, data + r * columns);
     }
   });
   return values;
@@ -61,7 +77,9 @@ void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint
         home.fill_(1.0);
         break;
       case InitKind::kNormal:
-        home.copy_(view_of(normal_tensor(part.shape, seed, part.ordinal, part.init_std), segment.global_box));
+        home.copy_(normal_box(part.shape, segment.global_box,
+                              {.seed = seed, .purpose = RandomPurpose::kInit, .step = 0, .layer = part.ordinal},
+                              part.init_std));
         break;
     }
   }
