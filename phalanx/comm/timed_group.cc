@@ -29,7 +29,6 @@ class TimedGroup : public WrappedGroup {
  protected:
   // A barrier is over when it has started, and leaves no work.
   WorkPtr around(const Asked& asked, const std::function<WorkPtr()>& start) override {
-    ++clock_->operations;
     if (asked.kind != OpKind::kBarrier) return std::make_shared<TimedWork>(start(), clock_);
     const double begin = monotonic_seconds();
     start();

@@ -16,7 +16,6 @@ namespace phalanx::comm {
 
 struct CommClock {
   double exposed = 0;
-  int64_t operations = 0;
   bool keeps_waits = false;
   std::vector<std::pair<double, double>> waits;  // with keeps_waits: monotonic time of each, begin and end
 
