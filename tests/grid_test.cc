@@ -10,6 +10,7 @@
 #include "phalanx/optim/optimizer.h"
 #include "phalanx/tensor/gradient_check.h"
 #include "tests/covering_grid.h"
+#include "tests/mock_samples.h"
 
 namespace phalanx {
 namespace {
@@ -83,31 +84,16 @@ RecomputePolicy policy_of(const std::string& name) {
 
 // The samples of one step as micro-batches; sample and position decide everything, never the cut.
 std::vector<HostBatch> step_data(const Setting& s, int64_t step, int64_t micro_batch) {
+  const testing::MockSamples mock{.vocab = std::stoll(s["vocab"]),
+                                  .length = kLength,
+                                  .label_mask = s["label_mask"],
+                                  .documents = s["attention"] == "documents"};
   std::vector<HostBatch> result;
-  const auto vocab = static_cast<uint64_t>(std::stoll(s["vocab"]));
-  const RandomKey key{.seed = 5, .purpose = RandomPurpose::kMockData, .step = step};
-  const RandomKey mask_key{.seed = 5, .purpose = RandomPurpose::kMockMask, .step = step};
   for (int64_t first = 0; first < kSamples; first += micro_batch) {
     HostBatch host;
     host.first_sample = first;
     host.num_samples = std::min(micro_batch, kSamples - first);
-    for (int64_t sample = first; sample < first + host.num_samples; ++sample) {
-      int64_t document = 0;
-      for (int64_t i = 0; i < kLength; ++i) {
-        const auto element = static_cast<uint64_t>(sample * (kLength + 1) + i);
-        host.tokens.push_back(static_cast<int64_t>(philox_u32(key, element) % vocab));
-        host.labels.push_back(static_cast<int64_t>(philox_u32(key, element + 1) % vocab));
-        bool counts = true;
-        if (s["label_mask"] == "some") counts = philox_uniform(mask_key, element) < 0.6f;
-        if (s["label_mask"] == "whole_samples") counts = sample % 4 != 1;
-        host.label_mask.push_back(counts ? 1 : 0);
-        host.position.push_back(i);
-        if (s["attention"] == "documents") {
-          host.document.push_back(document);
-          if (philox_u32(mask_key, element + 100000) % 5 == 0) ++document;
-        }
-      }
-    }
+    for (int64_t i = 0; i < host.num_samples; ++i) testing::add_sample(mock, step, first + i, host);
     result.push_back(std::move(host));
   }
   return result;

@@ -248,7 +248,7 @@ TEST(LayoutMutants, AShortBatchFilledUp) {
                   return with_batches(s, [&](int, int64_t step, std::vector<HostBatch>& batches) {
                     for (HostBatch& host : batches) {
                       for (; host.num_samples < s.number("micro_batch"); ++host.num_samples) {
-                        testing::add_sample(s, step, host.first_sample, host);
+                        testing::add_sample(testing::samples_like(s), step, host.first_sample, host);
                       }
                     }
                   });

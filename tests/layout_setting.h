@@ -19,6 +19,7 @@
 #include "phalanx/train/rank_layout.h"
 #include "phalanx/train/verify_layout.h"
 #include "tests/covering_grid.h"
+#include "tests/mock_samples.h"
 
 namespace phalanx::testing {
 
@@ -175,26 +176,11 @@ inline int64_t samples_of(const Setting& s, int64_t step) {
   return s.number("samples") - (s["last"] == "short" && step == kSteps ? 1 : 0);
 }
 
-inline void add_sample(const Setting& s, int64_t step, int64_t sample, HostBatch& host) {
-  const auto vocab = static_cast<uint64_t>(s.number("vocab"));
-  const RandomKey key{.seed = 5, .purpose = RandomPurpose::kMockData, .step = step};
-  const RandomKey mask_key{.seed = 5, .purpose = RandomPurpose::kMockMask, .step = step};
-  const int64_t length = s.number("length");
-  int64_t document = 0;
-  for (int64_t i = 0; i < length; ++i) {
-    const auto element = static_cast<uint64_t>(sample * (length + 1) + i);
-    host.tokens.push_back(static_cast<int64_t>(philox_u32(key, element) % vocab));
-    host.labels.push_back(static_cast<int64_t>(philox_u32(key, element + 1) % vocab));
-    bool counts = true;
-    if (s["label_mask"] == "some") counts = philox_uniform(mask_key, element) < 0.6f;
-    if (s["label_mask"] == "whole_samples") counts = sample % 4 != 1;
-    host.label_mask.push_back(counts ? 1 : 0);
-    host.position.push_back(i);
-    if (s["attention"] == "documents") {
-      host.document.push_back(document);
-      if (philox_u32(mask_key, element + 100000) % 5 == 0) ++document;
-    }
-  }
+inline MockSamples samples_like(const Setting& s) {
+  return {.vocab = s.number("vocab"),
+          .length = s.number("length"),
+          .label_mask = s["label_mask"],
+          .documents = s["attention"] == "documents"};
 }
 
 inline StepData data_of(const Setting& s, int64_t micro_batch) {
@@ -205,7 +191,7 @@ inline StepData data_of(const Setting& s, int64_t micro_batch) {
       HostBatch host;
       host.first_sample = first;
       host.num_samples = std::min(micro_batch, samples - first);
-      for (int64_t i = 0; i < host.num_samples; ++i) add_sample(s, step, first + i, host);
+      for (int64_t i = 0; i < host.num_samples; ++i) add_sample(samples_like(s), step, first + i, host);
       mine.push_back(std::move(host));
     }
     return mine;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "phalanx/comm/flight_recorder.h"
 #include "phalanx/base/json.h"
 #include "phalanx/telemetry/metrics.h"
 #include "tests/program.h"
@@ -157,6 +158,56 @@ TEST_F(LayoutTrain, TheScheduleOfAPipelineGoesOnOnOneRank) {
     const Ran ran = phalanx("train " + name + " --parallel.pipeline=1 --parallel.chunks=1");
     ASSERT_EQ(ran.code, 0) << ran.err;
     expect_same_curve(read_metrics(path(name) + "/metrics.jsonl"), whole);
+  }
+}
+
+// The scale of 2^32 overflows at first: those steps are skipped by all ranks, and the scale comes down, also over a resume.
+TEST_F(LayoutTrain, Fp16SkipsUntilTheScaleFits) {
+  const std::string fp16 = kModel +
+                           "--dtype fp16 --optim.hysteresis=1 --optim.initial_loss_scale=4294967296 --parallel.tensor=2 "
+                           "--parallel.data=2 --parallel.zero_stage=1 ";
+  const std::vector<StepMetrics> whole = train("whole", fp16 + "--train.train_iters=24 ");
+  ASSERT_EQ(whole.size(), 24U);
+  size_t skipped = 0;
+  while (skipped < whole.size() && whole[skipped].skipped.value_or(false)) ++skipped;
+  EXPECT_GT(skipped, 0U);
+  ASSERT_LT(skipped, 20U) << "the scale must fit some time";
+  for (size_t i = 0; i < whole.size(); ++i) {
+    ASSERT_TRUE(whole[i].loss_scale.has_value());
+    EXPECT_EQ(*whole[i].loss_scale, std::ldexp(1.0, 32 - static_cast<int>(std::min(i, skipped)))) << i;
+    EXPECT_EQ(std::isfinite(whole[i].grad_norm), i >= skipped) << i;
+  }
+  EXPECT_LT(whole.back().loss, whole.front().loss);
+  train("parts", fp16 + "--train.train_iters=24 --train.exit_interval=3 ");
+  const std::vector<StepMetrics> parts = train("parts", "parts ");
+  ASSERT_EQ(parts.size(), whole.size());
+  for (size_t i = 0; i < whole.size(); ++i) {
+    EXPECT_EQ(parts[i].loss_scale, whole[i].loss_scale) << i;
+    EXPECT_EQ(parts[i].loss, whole[i].loss) << i;
+  }
+}
+
+TEST_F(LayoutTrain, DrawsOneStepBesideItsPlan) {
+  train("drawn", kRun + "--parallel.pipeline=2 --parallel.schedule=zb-h1 --log.timeline_step=2 ");
+  const std::string picture = read_file(path("drawn") + "/timeline_step_2.svg");
+  EXPECT_THAT(picture, HasSubstr("Step 2 as it ran, zb-h1"));
+  EXPECT_THAT(picture, HasSubstr("no waiting"));
+  const std::string trace = read_file(path("drawn") + "/timeline_step_2.json");
+  const Json events = parse_json(trace, "trace");
+  size_t weights = 0;
+  for (const Json& event : events) weights += event.contains("name") && event.at("name").get<std::string>().starts_with("W");
+  EXPECT_EQ(weights, 16U) << "8 micro-batches on 2 stages, weight gradients apart";
+  EXPECT_FALSE(path_exists(path("drawn") + "/timeline_step_1.svg"));
+}
+
+// What every rank asked of the others last outlives the run.
+TEST_F(LayoutTrain, LeavesAFlightRecorderOfEveryRank) {
+  train("run", kRun + kTensorAndPipeline);
+  for (int rank = 0; rank < 4; ++rank) {
+    const comm::FlightLog log = comm::read_flight(path("run") + "/flight/rank_" + std::to_string(rank) + ".flight");
+    EXPECT_EQ(log.header.rank, rank);
+    ASSERT_FALSE(log.records.empty());
+    EXPECT_STREQ(log.records.back().state(), "done");
   }
 }
 

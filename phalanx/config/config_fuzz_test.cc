@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "phalanx/base/test_mutate.h"
 #include "phalanx/config/config_json.h"
 #include "phalanx/config/config_toml.h"
 #include "phalanx/config/flags.h"
@@ -19,32 +20,6 @@ constexpr std::string_view kPieces[] = {"[",    "]",   "[[",   "]]",  "=",  "\""
                                         ",",    ".",   "#",    "\n",  "{",  "}",   "--", "-",      "_",
                                         "=",    "0",   "1e",   "inf", "\0", "nan", "\t", "other",  "every",
                                         "\xff", "\\u", "true", "+",   " ",  "none"};
-
-std::string mutate(std::string text, std::mt19937& random) {
-  const int edits = 1 + static_cast<int>(random() % 4);
-  for (int i = 0; i < edits; ++i) {
-    const size_t at = text.empty() ? 0 : random() % text.size();
-    const size_t length = std::min<size_t>(1 + random() % 6, text.size() - at);
-    switch (random() % 5) {
-      case 0:
-        text.erase(at, length);
-        break;
-      case 1:
-        text.insert(at, kPieces[random() % std::size(kPieces)]);
-        break;
-      case 2:
-        text.insert(at, text.substr(at, length));
-        break;
-      case 3:
-        if (!text.empty()) text[at] = static_cast<char>(random());
-        break;
-      default:
-        text.resize(at);
-        break;
-    }
-  }
-  return text;
-}
 
 // Runs `action` on mutated inputs; true results and Errors are counted, anything else fails the test.
 template <typename Action>
@@ -73,7 +48,7 @@ TEST(ConfigFuzz, MutatedToml) {
   const std::string text = to_toml(sample.tree, ConfigScope::kAll);
   expect_value_or_error([&](std::mt19937& random) {
     SmallRun run;
-    apply_toml(run.tree, mutate(text, random), "fuzz.toml", Origin::kFile);
+    apply_toml(run.tree, testing::mutate(text, random, kPieces), "fuzz.toml", Origin::kFile);
     SmallRun again;  // what was accepted can be written and read
     apply_toml(again.tree, to_toml(run.tree, ConfigScope::kChanged), "again.toml", Origin::kFile);
     EXPECT_EQ(to_toml(again.tree, ConfigScope::kAll), to_toml(run.tree, ConfigScope::kAll));
@@ -86,7 +61,7 @@ TEST(ConfigFuzz, MutatedJson) {
   const std::string text = to_json(sample.tree).dump();
   expect_value_or_error([&](std::mt19937& random) {
     SmallRun run;
-    apply_json(run.tree, parse_json(mutate(text, random), "fuzz.json"), "fuzz.json", Origin::kFile);
+    apply_json(run.tree, parse_json(testing::mutate(text, random, kPieces), "fuzz.json"), "fuzz.json", Origin::kFile);
   });
 }
 
@@ -112,7 +87,7 @@ TEST(ConfigFuzz, MutatedCommandLines) {
     SmallRun run;
     std::vector<std::string> args;
     for (size_t i = 0; i < 1 + random() % 4; ++i) args.push_back(words[random() % words.size()]);
-    if (random() % 2 == 0) args[0] = mutate(args[0], random);
+    if (random() % 2 == 0) args[0] = testing::mutate(args[0], random, kPieces);
     apply_flags(run.tree, parse_flags(args, run.tree, rules), false);
   });
 }
@@ -139,7 +114,7 @@ TEST(ConfigFuzz, MutatedMegatronCommandLines) {
     FullRun run;
     std::vector<std::string> args = {"--micro-batch-size", "1"};
     for (size_t i = 0; i < 1 + random() % 5; ++i) args.push_back(words[random() % words.size()]);
-    if (random() % 2 == 0) args.back() = mutate(args.back(), random);
+    if (random() % 2 == 0) args.back() = testing::mutate(args.back(), random, kPieces);
     apply_flags(run.tree, parse_flags(args, run.tree, {}), false);
   });
 }

@@ -3,6 +3,7 @@
 
 #include <random>
 
+#include "phalanx/base/test_mutate.h"
 #include "phalanx/base/error.h"
 #include "phalanx/plan/cluster.h"
 
@@ -26,32 +27,6 @@ constexpr std::string_view kPieces[] = {"[",        "]",
                                         "true",     "+",
                                         " "};
 
-std::string mutate(std::string text, std::mt19937& random) {
-  const int edits = 1 + static_cast<int>(random() % 3);
-  for (int i = 0; i < edits; ++i) {
-    const size_t at = text.empty() ? 0 : random() % text.size();
-    const size_t length = std::min<size_t>(1 + random() % 6, text.size() - at);
-    switch (random() % 5) {
-      case 0:
-        text.erase(at, length);
-        break;
-      case 1:
-        text.insert(at, kPieces[random() % std::size(kPieces)]);
-        break;
-      case 2:
-        text.insert(at, text.substr(at, length));
-        break;
-      case 3:
-        if (!text.empty()) text[at] = static_cast<char>(random());
-        break;
-      default:
-        text.insert(at, std::to_string(random()));
-        break;
-    }
-  }
-  return text;
-}
-
 TEST(ClusterFuzz, MutatedFiles) {
   std::mt19937 random(11);
   int good = 0;
@@ -60,7 +35,7 @@ TEST(ClusterFuzz, MutatedFiles) {
     const std::string text = to_toml(load_cluster(name));
     for (int round = 0; round < kRounds; ++round) {
       try {
-        const Cluster cluster = read_cluster(mutate(text, random), "fuzz.toml");
+        const Cluster cluster = read_cluster(testing::mutate(text, random, kPieces), "fuzz.toml");
         EXPECT_NO_THROW(check_cluster(cluster));
         EXPECT_EQ(read_cluster(to_toml(cluster), "again.toml"), cluster);
         ++good;
