@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Two makes in one build folder wait for each other: ninja itself has no lock.
 locked = mkdir -p $(1) && flock $(1)/.lock
 NINJA = $(call locked,$(BUILD)) ninja -C $(BUILD) -j $(JOBS)
-CTEST = tools/run_tests
+CTEST = ctest --output-on-failure -j 1 --test-dir
 
 # Paths relative to the sources, so that the compiler cache serves every build folder.
 export CCACHE_BASEDIR = $(CURDIR)

@@ -12,7 +12,9 @@ endif()
 
 find_program(PHALANX_MOLD mold)
 if(PHALANX_MOLD)
-  add_link_options(-fuse-ld=mold)
+  # Debian's mold 1.10 starts the read-only-after-relocation segment anywhere in a page; where the page before it is not
+  # mapped, the loader refuses the program ("cannot apply additional memory protection").
+  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
 endif()
 
 if(PHALANX_SANITIZE STREQUAL "address")
