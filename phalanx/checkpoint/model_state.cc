@@ -143,10 +143,15 @@ ModelConfig stored_model_config(const CheckpointReader& reader) {
   return config;
 }
 
+// What a half model, too, keeps in fp32 (LogicalTensor::keep_fp32) says nothing about the model's dtype.
+static bool is_always_wide(std::string_view name) {
+  return name.ends_with(".A_log") || name.ends_with(".D") || name.ends_with(".dt_bias");
+}
+
 at::ScalarType stored_weight_dtype(const CheckpointReader& reader) {
   std::optional<at::ScalarType> widest;
   for (const StoredTensor& tensor : reader.manifest().tensors) {
-    if (!tensor.name.starts_with(kWeightPrefix)) continue;
+    if (!tensor.name.starts_with(kWeightPrefix) || is_always_wide(tensor.name)) continue;
     const at::ScalarType dtype = scalar_type_of(tensor.dtype);
     widest = widest ? at::promote_types(*widest, dtype) : dtype;
   }

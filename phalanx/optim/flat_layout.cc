@@ -42,20 +42,37 @@ class Grouping {
   int64_t size_ = 0;  // of the open group
 };
 
-std::vector<Group> group_parameters(const std::vector<Parameter*>& parameters,
-                                    const OptimParallel& parallel) {
-  Group trainable;
-  std::copy_if(parameters.begin(), parameters.end(), std::back_inserter(trainable),
-               [](const Parameter* p) { return p->trainable; });
-  if (trainable.empty()) return {};
-  if (parallel.data_size() == 1) return {trainable};
+// Of trainable parameters of one dtype.
+std::vector<Group> group_by_readiness(Group trainable, const OptimParallel& parallel) {
+  if (parallel.data_size() == 1) return {std::move(trainable)};
   std::reverse(trainable.begin(), trainable.end());
-  if (!parallel.overlap) return {trainable};
+  if (!parallel.overlap) return {std::move(trainable)};
   Grouping ready(parallel.resolved_bucket_elements());
   Grouping partial(parallel.resolved_bucket_elements());
   for (Parameter* p : trainable) (has_partial_segment(*p) ? partial : ready).add(p);
   std::vector<Group> groups = std::move(ready.groups);
   for (Group& group : partial.groups) groups.push_back(std::move(group));
+  return groups;
+}
+
+std::vector<Group> group_parameters(const std::vector<Parameter*>& parameters,
+                                    const OptimParallel& parallel) {
+  std::vector<Group> by_dtype;
+  for (Parameter* p : parameters) {
+    if (!p->trainable) continue;
+    const auto same = std::find_if(by_dtype.begin(), by_dtype.end(), [p](const Group& group) {
+      return group[0]->data.scalar_type() == p->data.scalar_type();
+    });
+    if (same != by_dtype.end()) {
+      same->push_back(p);
+    } else {
+      by_dtype.push_back({p});
+    }
+  }
+  std::vector<Group> groups;
+  for (Group& of_dtype : by_dtype) {
+    for (Group& group : group_by_readiness(std::move(of_dtype), parallel)) groups.push_back(std::move(group));
+  }
   return groups;
 }
 
@@ -110,6 +127,7 @@ void place_group(Group& group, const OptimParallel& parallel, FlatLayout* layout
   std::stable_partition(group.begin(), group.end(), [](const Parameter* p) { return decays(*p); });
   FlatBucket bucket;
   bucket.all.begin = bucket.decay_end = layout->size;
+  bucket.dtype = group[0]->data.scalar_type();
   std::vector<FlatRange> counted;
   int64_t end = layout->size;
   for (Parameter* p : group) {

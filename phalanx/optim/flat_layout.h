@@ -6,7 +6,8 @@
 //   zeros and stays zero.
 //   One data rank: one bucket, parameters in forward order. Several: reverse forward order, which is about the order in
 //   which gradients become ready; a bucket is closed when it has `bucket_elements`; parameters with a partial segment
-//   lie in buckets of their own, since their sum over replicas comes first.
+//   lie in buckets of their own, since their sum over replicas comes first. So do those of another dtype (what a half model
+//   keeps in fp32), since a bucket's weights are one buffer.
 //   `shard` is this rank's piece of a bucket: all of it, or an equal share under ZeRO-1. Masters and moments exist for
 //   shards only: shard after shard, a bucket's from `state_begin` on.
 //   `counted` covers, within the shard, each element that the gradient norm counts here (tensor/parameter.h).
@@ -43,6 +44,7 @@ struct FlatSlot {
 
 struct FlatBucket {
   FlatRange all;
+  at::ScalarType dtype = at::kFloat;  // of the weights
   int64_t decay_end = 0;  // [all.begin, decay_end) decays
   FlatRange shard;
   int64_t state_begin = 0;

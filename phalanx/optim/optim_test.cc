@@ -297,6 +297,43 @@ TEST(Optimizer, Bf16KeepsFp32Masters) {
             2e-4);
 }
 
+// What a half model keeps in fp32 (A_log of a state-space layer) has its weight in fp32, and the same update.
+TEST(Optimizer, AHalfModelMayKeepParametersInFp32) {
+  const auto make = [](const char* name, at::ScalarType dtype) {
+    Parameter p;
+    p.name = name;
+    p.data = random_tensor({5}, 3, at::kFloat).to(dtype);
+    p.segments = {{.name = name, .global_shape = {5}, .global_box = Box::whole({5}), .local_box = Box::whole({5})}};
+    return p;
+  };
+  Parameter half = make("weight", at::kBFloat16);
+  Parameter wide = make("A_log", at::kFloat);
+  Parameter alone = make("A_log", at::kFloat);
+  const Tensor before = wide.data.clone();
+  OptimConfig config;
+  config.clip_grad = 0;
+  Optimizer both({&half, &wide}, config, at::kFloat);
+  Optimizer one({&alone}, config, at::kFloat);
+  const auto update = [](Optimizer& optimizer, const std::vector<Parameter*>& parameters) {
+    optimizer.begin_step(1);
+    WeightGrads grads;
+    grads.on_applied = [&](Parameter& p) { optimizer.on_applied(p); };
+    for (Parameter* p : parameters) grads.add(*p, at::full({5}, 0.25, at::TensorOptions(at::kFloat)));
+    EXPECT_TRUE(optimizer.step(1e-3, 1.0).applied);
+    optimizer.finish_step();
+  };
+  update(both, {&half, &wide});
+  update(one, {&alone});
+  EXPECT_EQ(half.data.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(wide.data.scalar_type(), at::kFloat);
+  EXPECT_FALSE(wide.data.equal(before));
+  EXPECT_TRUE(wide.data.equal(alone.data));
+  EXPECT_TRUE(both.has_separate_masters());
+  ASSERT_EQ(both.state().size(), 2U);
+  EXPECT_TRUE(both.state()[1].master.equal(wide.data));
+  EXPECT_EQ(both.bytes(), 2 * 64 * 4 * 4) << "gradient, master and two moments of 64 elements each";
+}
+
 TEST(Optimizer, FrozenParametersHaveNoState) {
   Parameter a = test_parameter("a", {4}, 1, true, at::kFloat),
             b = test_parameter("b", {4}, 2, true, at::kFloat);

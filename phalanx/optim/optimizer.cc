@@ -56,36 +56,41 @@ Optimizer::~Optimizer() {
 }
 
 void Optimizer::place_parameters(const std::vector<Parameter*>& parameters, at::ScalarType accumulator) {
-  const at::ScalarType compute = layout_.slots[0].parameter->data.scalar_type();
   const auto options = at::TensorOptions(accumulator).device(device_);
-  separate_masters_ = compute != accumulator;
-  weight_ = at::zeros({layout_.size}, options.dtype(compute));
+  for (const FlatBucket& bucket : layout_.buckets) {
+    separate_masters_ = separate_masters_ || bucket.dtype != accumulator;
+    weights_.push_back(at::zeros({bucket.all.size()}, options.dtype(bucket.dtype)));
+  }
   grad_ = at::zeros({layout_.size}, options);
   if (separate_masters_) master_ = at::zeros({layout_.state_size}, options);
   exp_avg_ = at::zeros({layout_.state_size}, options);
   exp_avg_sq_ = at::zeros({layout_.state_size}, options);
   for (Parameter* p : parameters) {
-    PHALANX_CHECK(!p->trainable || (p->data.scalar_type() == compute && p->data.device() == device_),
-                  "all trainable parameters share one compute dtype and device");
+    PHALANX_CHECK(!p->trainable || p->data.device() == device_, "all trainable parameters share one device");
   }
   for (const FlatSlot& slot : layout_.slots) {
-    const Tensor home = part(weight_, slot.range()).view(slot.parameter->data.sizes());
+    const Tensor home = weights_of(slot.bucket, slot.range()).view(slot.parameter->data.sizes());
     home.copy_(slot.parameter->full());
     slot.parameter->data = home;
   }
   weights_changed();
 }
 
-Tensor Optimizer::masters_of(const FlatBucket& bucket, FlatRange range) const {
-  return separate_masters_ ? part(master_, in_state(bucket, range)) : part(weight_, range);
+Tensor Optimizer::weights_of(size_t bucket, FlatRange range) const {
+  return part(weights_[bucket], range, layout_.buckets[bucket].all.begin);
+}
+
+Tensor Optimizer::masters_of(size_t bucket, FlatRange range) const {
+  if (!separate_masters_) return weights_of(bucket, range);
+  return part(master_, in_state(layout_.buckets[bucket], range));
 }
 
 // Over the counted elements of all ranks: shards over data ranks, then segments over the model's ranks.
-double Optimizer::norm_of(const Tensor& flat, bool by_state) const {
+double Optimizer::norm_of(const std::function<Tensor(size_t, FlatRange)>& elements) const {
   Tensor sum;
-  for (const FlatBucket& bucket : layout_.buckets) {
-    for (const FlatRange& range : bucket.counted) {
-      const Tensor squares = kernels::sum_of_squares(part(flat, by_state ? in_state(bucket, range) : range));
+  for (size_t b = 0; b < layout_.buckets.size(); ++b) {
+    for (const FlatRange& range : layout_.buckets[b].counted) {
+      const Tensor squares = kernels::sum_of_squares(elements(b, range));
       sum = sum.defined() ? sum + squares : squares;
     }
   }
@@ -101,7 +106,8 @@ Optimizer::StepResult Optimizer::step(double lr, double inverse_scale) {
   StepResult result;
   wait_for_gathers();
   buckets_->finish();
-  result.grad_norm = norm_of(grad_, /*by_state=*/false) * inverse_scale;
+  result.grad_norm =
+      norm_of([this](size_t, FlatRange range) { return part(grad_, range); }) * inverse_scale;
   if (!std::isfinite(result.grad_norm)) return result;
   result.applied = true;
   ++updates_;
@@ -117,32 +123,31 @@ Optimizer::StepResult Optimizer::step(double lr, double inverse_scale) {
   // The last bucket holds the first layers (flat_layout.h), whose weights the next forward needs first.
   for (size_t b = layout_.buckets.size(); b-- > 0;) {
     const FlatBucket& bucket = layout_.buckets[b];
-    update(bucket, overlap(bucket.shard, {bucket.all.begin, bucket.decay_end}), config_.weight_decay,
+    update(b, overlap(bucket.shard, {bucket.all.begin, bucket.decay_end}), config_.weight_decay,
            scalars);
-    update(bucket, overlap(bucket.shard, {bucket.decay_end, bucket.all.end}), 0.0, scalars);
+    update(b, overlap(bucket.shard, {bucket.decay_end, bucket.all.end}), 0.0, scalars);
     start_gather(b);
   }
   return result;
 }
 
-void Optimizer::update(const FlatBucket& bucket, FlatRange range, double weight_decay,
-                       const Tensor& scalars) {
+void Optimizer::update(size_t bucket, FlatRange range, double weight_decay, const Tensor& scalars) {
   if (range.empty()) return;
-  const FlatRange state = in_state(bucket, range);
+  const FlatRange state = in_state(layout_.buckets[bucket], range);
   kernels::adamw(masters_of(bucket, range), part(grad_, range), part(exp_avg_, state),
                  part(exp_avg_sq_, state), scalars,
                  {.beta1 = config_.beta1,
                   .beta2 = config_.beta2,
                   .epsilon = config_.epsilon,
                   .weight_decay = weight_decay},
-                 separate_masters_ ? part(weight_, range) : Tensor());
+                 separate_masters_ ? weights_of(bucket, range) : Tensor());
 }
 
 void Optimizer::start_gather(size_t bucket) {
   if (!parallel_.shards_state()) return;
   const FlatBucket& b = layout_.buckets[bucket];
   const auto gather = std::make_shared<Gather>(
-      parallel_.data->start_all_gather(part(weight_, b.all), part(weight_, b.shard)));
+      parallel_.data->start_all_gather(weights_[bucket], weights_of(bucket, b.shard)));
   gathers_.push_back(gather);
   for (const FlatSlot& slot : layout_.slots) {
     if (slot.bucket == bucket) slot.parameter->pending = gather;
@@ -163,13 +168,13 @@ int64_t Optimizer::bytes() const {
   for (const Tensor* flat : {&grad_, &exp_avg_, &exp_avg_sq_}) {
     if (flat->defined()) bytes += static_cast<int64_t>(flat->nbytes());
   }
-  const Tensor& masters = separate_masters_ ? master_ : weight_;
-  if (masters.defined()) bytes += layout_.state_size * static_cast<int64_t>(masters.element_size());
+  // One master for each moment, in their dtype.
+  if (exp_avg_.defined()) bytes += static_cast<int64_t>(exp_avg_.nbytes());
   return bytes;
 }
 
 double Optimizer::weight_norm() const {
-  return separate_masters_ ? norm_of(master_, /*by_state=*/true) : norm_of(weight_, /*by_state=*/false);
+  return norm_of([this](size_t bucket, FlatRange range) { return masters_of(bucket, range); });
 }
 
 std::vector<Optimizer::State> Optimizer::state() const {
@@ -178,7 +183,7 @@ std::vector<Optimizer::State> Optimizer::state() const {
     const FlatBucket& bucket = layout_.buckets[slot.bucket];
     const FlatRange held = overlap(slot.range(), bucket.shard);
     if (held.empty()) continue;
-    const Tensor master = masters_of(bucket, held);
+    const Tensor master = masters_of(slot.bucket, held);
     const Tensor exp_avg = part(exp_avg_, in_state(bucket, held));
     const Tensor exp_avg_sq = part(exp_avg_sq_, in_state(bucket, held));
     const FlatRange inside{held.begin - slot.offset, held.end - slot.offset};
@@ -200,8 +205,8 @@ void Optimizer::masters_changed() {
   if (!separate_masters_ || layout_.slots.empty()) return;
   wait_for_gathers();
   for (size_t b = layout_.buckets.size(); b-- > 0;) {
-    const FlatBucket& bucket = layout_.buckets[b];
-    part(weight_, bucket.shard).copy_(masters_of(bucket, bucket.shard));
+    const FlatRange shard = layout_.buckets[b].shard;
+    weights_of(b, shard).copy_(masters_of(b, shard));
     start_gather(b);
   }
 }
@@ -209,8 +214,10 @@ void Optimizer::masters_changed() {
 void Optimizer::weights_changed() {
   if (!separate_masters_ || layout_.slots.empty()) return;
   wait_for_gathers();
-  for (const FlatBucket& bucket : layout_.buckets)
-    masters_of(bucket, bucket.shard).copy_(part(weight_, bucket.shard));
+  for (size_t b = 0; b < layout_.buckets.size(); ++b) {
+    const FlatRange shard = layout_.buckets[b].shard;
+    masters_of(b, shard).copy_(weights_of(b, shard));
+  }
 }
 
 }  // namespace phalanx

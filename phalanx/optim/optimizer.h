@@ -3,8 +3,9 @@
 // Purpose: AdamW over flat buffers (flat_layout.h): weights, main gradients, masters and moments of all trainable
 //   parameters lie in one buffer each, so that an update, a norm or a reduction is a few passes over contiguous memory.
 // Contract: construction moves every trainable parameter's storage: main_grad becomes a view of the flat gradient and
-//   `data` one of the flat weights. When the compute dtype is the accumulator's, the weights are the masters (no second
-//   copy). Gradients are in fp32 (fp64 under fp64).
+//   `data` one of the flat weights. When all weights are in the accumulator's dtype, they are the masters (no second
+//   copy); in a half model every parameter has a master, also the few that are kept in fp32. Gradients are in fp32 (fp64
+//   under fp64).
 //   step: sums gradients over the other ranks (grad_buckets.h), one norm of all logical elements, each counted once
 //   (before clipping), one clip factor, update. All ranks get the same bits of the norm; one that is not finite skips
 //   the update on all of them and says so.
@@ -15,6 +16,7 @@
 // Source: ZeRO-1: Rajbhandari et al. 2020; clipping by max_norm / (norm + 1e-6) as Megatron does.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -73,18 +75,20 @@ class Optimizer {
   class Gather;
 
   void place_parameters(const std::vector<Parameter*>& parameters, at::ScalarType accumulator);
-  double norm_of(const Tensor& flat, bool by_state) const;
-  void update(const FlatBucket& bucket, FlatRange range, double weight_decay, const Tensor& scalars);
+  // Over the counted ranges of all buckets.
+  double norm_of(const std::function<Tensor(size_t, FlatRange)>& elements) const;
+  void update(size_t bucket, FlatRange range, double weight_decay, const Tensor& scalars);
   void start_gather(size_t bucket);
   void wait_for_gathers();
-  Tensor masters_of(const FlatBucket& bucket, FlatRange range) const;
+  Tensor weights_of(size_t bucket, FlatRange range) const;
+  Tensor masters_of(size_t bucket, FlatRange range) const;
 
   OptimConfig config_;
   OptimParallel parallel_;
   FlatLayout layout_;
   at::Device device_ = at::kCPU;
   bool separate_masters_ = false;
-  Tensor weight_;      // [layout size] in the compute dtype
+  std::vector<Tensor> weights_;  // of each bucket, flat, in its dtype
   Tensor grad_;        // [layout size]
   Tensor master_;      // [state size]; undefined when the weights serve
   Tensor exp_avg_;     // [state size]

@@ -10,6 +10,7 @@
 //   loss_weight      d(total loss) / d(nll of the row): loss_scale / N on rows that count, else 0; in the dtype of the
 //                    accumulators (fp32; fp64 under fp64). Undefined when no backward follows.
 //   slot      int64  cache slot of the row; only for `step`
+//   logit_rows int64 [n], no column: the rows whose logits `step` makes; undefined: all
 // Contract: `random` carries seed and step; a module fills in purpose and layer. dropout is on only when `training`.
 //   Under sequence parallelism the columns stay whole on every rank of a tensor group, and the residual stream has
 //   T / row_shards rows: the contiguous piece `row_shard`, which is what local() cuts out of a column. What works on the
@@ -39,6 +40,7 @@ struct Batch {
   Tensor document;
   Tensor loss_weight;
   Tensor slot;
+  Tensor logit_rows;
 
   int64_t num_rows() const { return tokens.size(0); }
   bool rows_are_sharded() const { return row_shards > 1; }

@@ -16,15 +16,30 @@ auto& sequence_at(Sequences& sequences, int64_t slot) {
   return it->second;
 }
 
+Tensor grown(const Tensor& pool, int64_t rows) {
+  std::vector<int64_t> sizes = pool.sizes().vec();
+  sizes[0] = rows;
+  Tensor larger = at::zeros(sizes, pool.options());
+  larger.narrow(0, 0, pool.size(0)).copy_(pool);
+  return larger;
+}
+
 }  // namespace
 
 Cache::Cache(std::vector<LayerShape> layers, int64_t page_size, at::TensorOptions options)
-    : page_size_(page_size), options_(options) {
+    : shapes_(std::move(layers)), page_size_(page_size), options_(options) {
   PHALANX_CHECK(page_size > 0, "a page holds at least one position");
-  for (const LayerShape& shape : layers) {
+  const bool wide = c10::typeMetaToScalarType(options.dtype()) == at::kDouble;
+  for (const LayerShape& shape : shapes_) {
     Pool pool;
     pool.shape = shape;
     pool.pages = at::empty({0, page_size, 2, shape.groups, shape.head_dim}, options_);
+    if (!shape.state.empty()) {
+      pool.windows = at::zeros({0, shape.taps, shape.channels}, options_);
+      std::vector<int64_t> sizes = shape.state;
+      sizes.insert(sizes.begin(), 0);
+      pool.states = at::zeros(sizes, options_.dtype(wide ? at::kDouble : at::kFloat));
+    }
     pools_.push_back(std::move(pool));
   }
 }
@@ -39,7 +54,39 @@ const Cache::Pool& Cache::pool_at(int64_t layer) const {
 int64_t Cache::new_slot() {
   const int64_t slot = next_slot_++;
   for (Pool& pool : pools_) pool.sequences[slot];
+  const int64_t row = rows_[slot] = take_row();
+  for (Pool& pool : pools_) {
+    if (!pool.states.defined()) continue;
+    pool.windows[row].zero_();
+    pool.states[row].zero_();
+  }
   return slot;
+}
+
+int64_t Cache::take_row() {
+  if (free_rows_.empty()) {
+    const int64_t capacity = std::max<int64_t>(1, 2 * row_capacity_);
+    for (Pool& pool : pools_) {
+      if (!pool.states.defined()) continue;
+      pool.windows = grown(pool.windows, capacity);
+      pool.states = grown(pool.states, capacity);
+    }
+    for (int64_t row = capacity - 1; row >= row_capacity_; --row) free_rows_.push_back(row);
+    row_capacity_ = capacity;
+  }
+  const int64_t row = free_rows_.back();
+  free_rows_.pop_back();
+  return row;
+}
+
+int64_t Cache::row_of(int64_t slot) const {
+  return sequence_at(rows_, slot);
+}
+
+Tensor Cache::pool_rows(const std::vector<int64_t>& slots) const {
+  std::vector<int64_t> rows;
+  for (const int64_t slot : slots) rows.push_back(row_of(slot));
+  return at::tensor(rows, at::TensorOptions(at::kLong)).to(options_.device());
 }
 
 int64_t Cache::take_page(Pool& pool) {
@@ -47,9 +94,7 @@ int64_t Cache::take_page(Pool& pool) {
     // Doubling keeps the cost of growth proportional to what is stored.
     const int64_t old_capacity = pool.pages.size(0);
     const int64_t capacity = std::max<int64_t>(4, 2 * old_capacity);
-    Tensor grown = at::empty({capacity, page_size_, 2, pool.shape.groups, pool.shape.head_dim}, options_);
-    grown.narrow(0, 0, old_capacity).copy_(pool.pages);
-    pool.pages = grown;
+    pool.pages = grown(pool.pages, capacity);
     pool.references.resize(static_cast<size_t>(capacity), 0);
     for (int64_t page = capacity - 1; page >= old_capacity; --page) pool.free_pages.push_back(page);
   }
@@ -77,6 +122,13 @@ int64_t Cache::copy_slot(int64_t slot) {
     }
     pool.sequences[copy] = sequence;
   }
+  const int64_t from = row_of(slot);
+  const int64_t to = rows_[copy] = take_row();
+  for (Pool& pool : pools_) {
+    if (!pool.states.defined()) continue;
+    pool.windows[to].copy_(pool.windows[from]);
+    pool.states[to].copy_(pool.states[from]);
+  }
   return copy;
 }
 
@@ -85,6 +137,8 @@ void Cache::free_slot(int64_t slot) {
     for (const int64_t page : sequence_at(pool.sequences, slot).pages) drop_page(pool, page);
     pool.sequences.erase(slot);
   }
+  free_rows_.push_back(row_of(slot));
+  rows_.erase(slot);
 }
 
 int64_t Cache::length(int64_t layer, int64_t slot) const {
@@ -119,6 +173,9 @@ int64_t Cache::bytes_in_use() const {
   for (const Pool& pool : pools_) {
     const int64_t used = pool.pages.size(0) - static_cast<int64_t>(pool.free_pages.size());
     if (pool.pages.size(0) > 0) bytes += used * static_cast<int64_t>(pool.pages[0].nbytes());
+    if (!pool.states.defined() || row_capacity_ == 0) continue;
+    bytes += static_cast<int64_t>(rows_.size()) *
+             static_cast<int64_t>(pool.windows[0].nbytes() + pool.states[0].nbytes());
   }
   return bytes;
 }

@@ -1,12 +1,14 @@
 // File: phalanx/tensor/cache.h
 //
-// Purpose: what generation keeps between steps: pools of key/value pages by local layer index (state slots of
-//   state-space layers will stand beside them). One `step` mixes prefill and decode of ragged requests: every row of a
-//   Batch carries its slot and its position.
+// Purpose: what generation keeps between steps, by local layer index: pools of key/value pages of attention, and of
+//   state-space layers one row a sequence, whatever its length. One `step` mixes prefill and decode of ragged requests:
+//   every row of a Batch carries its slot and its position.
 // Contract: a slot is one sequence. Its pages are taken from the layer's pool as it grows and go back when it is
 //   freed. Positions of a slot are appended in order. copy_slot shares full pages (they are never written again) and
-//   copies the last, partly filled one. Reading gathers a slot's pages in order.
-// Shapes: a page holds `page_size` positions of [2 (key, value), groups, head_dim].
+//   copies the last, partly filled one, and the states. Reading gathers a slot's pages in order. A new slot's states are
+//   zero; layers update them in place, in rows of the pools: pool_rows says which. A pool may move when slots are made.
+// Shapes: a page holds `page_size` positions of [2 (key, value), groups, head_dim]; windows [rows, taps, channels] in the
+//   cache's dtype, the raw inputs of the convolution, oldest first; states [rows, ..] in fp32 (fp64 in an fp64 cache).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,9 +24,14 @@ using at::Tensor;
 
 class Cache {
  public:
+  // Of a layer that keeps nothing all sizes are zero.
   struct LayerShape {
     int64_t groups = 0;
     int64_t head_dim = 0;
+    int64_t taps = 0;  // earlier rows that the convolution reads
+    int64_t channels = 0;
+    std::vector<int64_t> state;
+    bool operator==(const LayerShape&) const = default;
   };
 
   Cache(std::vector<LayerShape> layers, int64_t page_size, at::TensorOptions options);
@@ -41,6 +48,12 @@ class Cache {
   // Keys and values of all stored positions, each [length, groups, head_dim].
   std::pair<Tensor, Tensor> read(int64_t layer, int64_t slot) const;
 
+  // Where the slots' states lie in the pools below, one row each: int64 [n].
+  Tensor pool_rows(const std::vector<int64_t>& slots) const;
+  const Tensor& windows(int64_t layer) const { return pool_at(layer).windows; }
+  const Tensor& states(int64_t layer) const { return pool_at(layer).states; }
+
+  const std::vector<LayerShape>& shapes() const { return shapes_; }
   int64_t bytes_in_use() const;
 
  private:
@@ -54,16 +67,24 @@ class Cache {
     std::vector<int64_t> free_pages;
     std::vector<int64_t> references;  // slots that share a page
     std::map<int64_t, Sequence> sequences;
+    Tensor windows;  // undefined where the layer has no state
+    Tensor states;
   };
+  int64_t take_row();
+  int64_t row_of(int64_t slot) const;
   int64_t take_page(Pool& pool);
   void drop_page(Pool& pool, int64_t page);
   Pool& pool_at(int64_t layer);
   const Pool& pool_at(int64_t layer) const;
 
+  std::vector<LayerShape> shapes_;
   int64_t page_size_;
   at::TensorOptions options_;
   std::vector<Pool> pools_;
   int64_t next_slot_ = 0;
+  int64_t row_capacity_ = 0;
+  std::vector<int64_t> free_rows_;
+  std::map<int64_t, int64_t> rows_;  // of the state pools, by slot
 };
 
 }  // namespace phalanx
