@@ -57,4 +57,15 @@ void attention_backward_ref(const Tensor& dout, const AttentionInputs& in, const
 Tensor attention_step(const Tensor& q, const Tensor& k, const Tensor& v, int64_t first,
                       const AttentionSpec& spec);
 
+// Generation: one new row of each of n sequences against all positions that a paged cache holds of it, the row's own being
+// the last. q [n, A, D]; pages [capacity, page_size, 2 (key, value), G, D], contiguous; page_table [n, most pages] int64 on
+// the CPU, row i lists the pages of sequence i in order; lengths [n] int64, at least 1. out [n, A, D] in q's dtype.
+// fp32 and bf16 pages on the CPU are read once, where they lie; sums are fp32 (fp64 for fp64). The bits of a row depend
+// neither on the other rows nor on the thread count. What lies in a page beyond the length is not read.
+Tensor attention_decode(const Tensor& q, const Tensor& pages, const Tensor& page_table, const Tensor& lengths,
+                        const AttentionSpec& spec);
+// The same by gathering the pages and attention_step, on any device.
+Tensor attention_decode_ref(const Tensor& q, const Tensor& pages, const Tensor& page_table, const Tensor& lengths,
+                            const AttentionSpec& spec);
+
 }  // namespace phalanx::kernels

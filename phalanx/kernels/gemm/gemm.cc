@@ -11,6 +11,7 @@
 
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/gemm/gemm_few_rows.h"
 #include "phalanx/kernels/gemm/gemm_routes.h"
 
 namespace phalanx::kernels {
@@ -25,8 +26,10 @@ struct Name {
   const char* text;
 };
 
-constexpr std::array<Name<GemmRoute>, 3> kRoutes = {
-    {{GemmRoute::kAten, "aten"}, {GemmRoute::kOneDnn, "onednn"}, {GemmRoute::kFloat, "float"}}};
+constexpr std::array<Name<GemmRoute>, 4> kRoutes = {{{GemmRoute::kAten, "aten"},
+                                                     {GemmRoute::kOneDnn, "onednn"},
+                                                     {GemmRoute::kFloat, "float"},
+                                                     {GemmRoute::kFewRows, "few_rows"}}};
 constexpr std::array<Name<Gemm::Layout>, 4> kLayouts = {{{Gemm::Layout::kNN, "NN"},
                                                          {Gemm::Layout::kNT, "NT"},
                                                          {Gemm::Layout::kTN, "TN"},
@@ -118,6 +121,7 @@ void Gemm::measure(const Tensor& a, const Tensor& b, Tensor& c) {
   double best_seconds = std::numeric_limits<double>::infinity();
   for (const Name<GemmRoute>& route : kRoutes) {
     if (!gemm_route_serves(route.value, a.scalar_type(), a.device())) continue;
+    if (route.value == GemmRoute::kFewRows && !gemm_few_rows_takes(a, b)) continue;
     gemm_run(route.value, a, b, c, 0.0);  // the first call may compile a kernel
     for (int call = 0; call < kTimedCalls; ++call) {
       const double start = monotonic_seconds();

@@ -26,8 +26,9 @@ namespace phalanx::kernels {
 
 using at::Tensor;
 
-// kOneDnn: oneDNN's fp32 product. kFloat: half operands cast to fp32, for CPUs without half products.
-enum class GemmRoute { kAten, kOneDnn, kFloat };
+// kOneDnn: oneDNN's fp32 product. kFloat: half operands cast to fp32, for CPUs without half products. kFewRows: our own, for
+// NT with up to 16 rows of fp32 or bf16, where reading b is what takes time.
+enum class GemmRoute { kAten, kOneDnn, kFloat, kFewRows };
 
 class Gemm {
  public:

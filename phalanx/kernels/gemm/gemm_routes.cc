@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "phalanx/kernels/gemm/gemm_block.h"
+#include "phalanx/kernels/gemm/gemm_few_rows.h"
 
 // Exported by libtorch_cpu.so 2.11 but declared in no public header; the version is pinned by the build.
 namespace at::native {
@@ -108,11 +109,13 @@ bool gemm_route_serves(GemmRoute route, at::ScalarType dtype, at::Device device)
   if (route == GemmRoute::kAten) return true;
   if (!device.is_cpu()) return false;
   if (route == GemmRoute::kFloat) return is_half(dtype);
+  if (route == GemmRoute::kFewRows) return dtype == at::kFloat || dtype == at::kBFloat16;
   return dtype == at::kFloat && one_dnn_serves_fp32();
 }
 
 GemmRoute gemm_default_route(const Tensor& a, const Tensor& b) {
   if (!a.device().is_cpu()) return GemmRoute::kAten;
+  if (gemm_few_rows_takes(a, b)) return GemmRoute::kFewRows;
   const at::ScalarType dtype = a.scalar_type();
   // Without half products at::mm is 2 to 50 times slower than casting to fp32.
   if (is_half(dtype)) return gemm_has_half_products(dtype) ? GemmRoute::kAten : GemmRoute::kFloat;
@@ -146,6 +149,10 @@ void gemm_run(GemmRoute route, const Tensor& a, const Tensor& b, Tensor& c, doub
       return at::native::mkldnn_matmul(a, b, c, static_cast<float>(beta), 1.0f);
     case GemmRoute::kFloat:
       return run_float(a, b, c, beta);
+    case GemmRoute::kFewRows:
+      // A stored route may meet strides that its key does not tell apart.
+      if (gemm_few_rows_takes(a, b)) return gemm_few_rows(a, b, c, beta);
+      return gemm_run(gemm_default_route(a, b), a, b, c, beta);
   }
 }
 
