@@ -4,6 +4,7 @@
 #include <array>
 
 #include "phalanx/arch/hf_fields.h"
+#include "phalanx/arch/hf_mamba.h"
 #include "phalanx/arch/violations.h"
 
 namespace phalanx {
@@ -18,7 +19,10 @@ struct FamilyNames {
 constexpr auto kFamilies = std::to_array<FamilyNames>({{HfFamily::kGpt2, "gpt2", "GPT2"},
                                                        {HfFamily::kLlama, "llama", "Llama"},
                                                        {HfFamily::kMistral, "mistral", "Mistral"},
-                                                       {HfFamily::kQwen2, "qwen2", "Qwen2"}});
+                                                       {HfFamily::kQwen2, "qwen2", "Qwen2"},
+                                                       {HfFamily::kMamba, "mamba", "Mamba"},
+                                                       {HfFamily::kMamba2, "mamba2", "Mamba2"},
+                                                       {HfFamily::kNemotronH, "nemotron_h", "NemotronH"}});
 
 const FamilyNames& names_of(HfFamily family) {
   return *std::find_if(kFamilies.begin(), kFamilies.end(), [&](const auto& f) { return f.family == family; });
@@ -27,67 +31,22 @@ const FamilyNames& names_of(HfFamily family) {
 // Book-keeping, token ids, labels of classification heads, output switches and defaults of text generation, of both
 // transformers 4 and 5.
 void ignore_harmless(HfFields& fields) {
-  fields.ignore({"_name_or_path",
-                 "name_or_path",
-                 "_commit_hash",
-                 "transformers_version",
-                 "torch_dtype",
-                 "dtype",
-                 "use_cache",
-                 "bos_token_id",
-                 "eos_token_id",
-                 "pad_token_id",
-                 "sep_token_id",
-                 "decoder_start_token_id",
-                 "forced_bos_token_id",
-                 "forced_eos_token_id",
-                 "tokenizer_class",
-                 "prefix",
-                 "finetuning_task",
-                 "task_specific_params",
-                 "problem_type",
-                 "id2label",
-                 "label2id",
-                 "num_labels",
-                 "output_attentions",
-                 "output_hidden_states",
-                 "return_dict",
-                 "tie_last_hidden_states",
-                 "torchscript",
-                 "use_bfloat16",
-                 "tf_legacy_loss",
-                 "chunk_size_feed_forward",
-                 "is_decoder",
-                 "attn_implementation",
-                 "_attn_implementation",
-                 "_attn_implementation_autoset",
-                 "_attn_implementation_internal"});
-  fields.ignore({"max_length",
-                 "min_length",
-                 "do_sample",
-                 "early_stopping",
-                 "num_beams",
-                 "num_beam_groups",
-                 "diversity_penalty",
-                 "temperature",
-                 "top_k",
-                 "top_p",
-                 "typical_p",
-                 "epsilon_cutoff",
-                 "eta_cutoff",
-                 "repetition_penalty",
-                 "encoder_repetition_penalty",
-                 "length_penalty",
-                 "no_repeat_ngram_size",
-                 "encoder_no_repeat_ngram_size",
-                 "bad_words_ids",
-                 "num_return_sequences",
-                 "output_scores",
-                 "return_dict_in_generate",
-                 "remove_invalid_values",
-                 "exponential_decay_length_penalty",
-                 "suppress_tokens",
-                 "begin_suppress_tokens"});
+  fields.ignore({"_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "torch_dtype",
+                 "dtype", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id",
+                 "decoder_start_token_id"});
+  fields.ignore({"forced_bos_token_id", "forced_eos_token_id", "tokenizer_class", "prefix", "finetuning_task",
+                 "task_specific_params", "problem_type", "id2label", "label2id", "num_labels",
+                 "output_attentions", "output_hidden_states"});
+  fields.ignore({"return_dict", "tie_last_hidden_states", "torchscript", "use_bfloat16", "tf_legacy_loss",
+                 "chunk_size_feed_forward", "is_decoder", "attn_implementation", "_attn_implementation",
+                 "_attn_implementation_autoset", "_attn_implementation_internal"});
+  fields.ignore({"max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups",
+                 "diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "epsilon_cutoff"});
+  fields.ignore({"eta_cutoff", "repetition_penalty", "encoder_repetition_penalty", "length_penalty",
+                 "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+                 "num_return_sequences", "output_scores", "return_dict_in_generate", "remove_invalid_values",
+                 "exponential_decay_length_penalty"});
+  fields.ignore({"suppress_tokens", "begin_suppress_tokens"});
 }
 
 void check_common(HfFields& fields, HfFamily family) {
@@ -100,7 +59,9 @@ void check_common(HfFields& fields, HfFamily family) {
   fields.must_be_unset("per_layer_config", "layers of different shapes are not implemented");
   fields.must_be_unset("quantization_config",
                        "quantized weights are not implemented; use the unquantized model");
-  fields.must_be_unset("auto_map", "the folder brings its own model code, which we cannot run");
+  if (family != HfFamily::kNemotronH) {  // which looks into it
+    fields.must_be_unset("auto_map", "the folder brings its own model code, which we cannot run");
+  }
   if (fields.absent_or_null("architectures")) return;
   const std::string stem(names_of(family).stem);
   const std::string causal = family == HfFamily::kGpt2 ? stem + "LMHeadModel" : stem + "ForCausalLM";
@@ -114,15 +75,6 @@ void check_common(HfFields& fields, HfFamily family) {
 bool is_tanh_gelu(const std::string& name) {
   return name == "gelu_new" || name == "gelu_pytorch_tanh" || name == "gelu_python_tanh" ||
          name == "gelu_fast";
-}
-
-ActivationKind plain_activation(HfFields& fields, const char* key) {
-  const std::string name = fields.text(key, "gelu_new");
-  if (is_tanh_gelu(name)) return ActivationKind::kGeluTanh;
-  if (name == "gelu" || name == "gelu_python") return ActivationKind::kGelu;
-  if (name == "relu2") return ActivationKind::kSquaredRelu;
-  fields.problem(key, "gelu_new, gelu_pytorch_tanh, gelu or relu2", "other activations are not implemented");
-  return ActivationKind::kGeluTanh;
 }
 
 ActivationKind gated_activation(HfFields& fields, const char* key) {
@@ -141,7 +93,7 @@ ModelConfig read_gpt2(HfFields& fields) {
   c.num_attention_heads = fields.integer("n_head");
   c.max_position_embeddings = fields.integer("n_positions");
   c.ffn_hidden_size = fields.integer("n_inner", 0);
-  c.activation = plain_activation(fields, "activation_function");
+  c.activation = plain_activation(fields, "activation_function", "gelu_new");
   c.norm_epsilon = fields.number("layer_norm_epsilon", 1e-5);
   c.init_std = fields.number("initializer_range", 0.02);
   c.tied_embeddings = fields.flag("tie_word_embeddings", true);
@@ -315,31 +267,70 @@ ModelConfig read_family(HfFields& fields, HfFamily family) {
       return read_mistral(fields);
     case HfFamily::kQwen2:
       return read_qwen2(fields);
+    case HfFamily::kMamba:
+      return read_mamba(fields);
+    case HfFamily::kMamba2:
+      return read_mamba2(fields);
+    case HfFamily::kNemotronH:
+      return read_nemotron_h(fields);
   }
   PHALANX_CHECK(false, "unknown family");
 }
 
+bool has_rotary(HfFamily family) {
+  return family != HfFamily::kGpt2 && !is_mamba_family(family);
+}
+
+std::string family_list() {
+  std::string list;
+  for (const FamilyNames& known : kFamilies) {
+    list += (list.empty() ? "" : ", ") + std::string(known.model_type);
+  }
+  return list;
+}
+
 }  // namespace
+
+ActivationKind plain_activation(HfFields& fields, const char* key, const char* fallback) {
+  const std::string name = fields.text(key, fallback);
+  if (is_tanh_gelu(name)) return ActivationKind::kGeluTanh;
+  if (name == "gelu" || name == "gelu_python") return ActivationKind::kGelu;
+  if (name == "relu2") return ActivationKind::kSquaredRelu;
+  fields.problem(key, "gelu_new, gelu_pytorch_tanh, gelu or relu2", "other activations are not implemented");
+  return ActivationKind::kGeluTanh;
+}
 
 std::string_view hf_model_type(HfFamily family) {
   return names_of(family).model_type;
 }
 
+std::span<const HfFamily> hf_families() {
+  static constexpr auto kAll = [] {
+    std::array<HfFamily, kFamilies.size()> all{};
+    std::transform(kFamilies.begin(), kFamilies.end(), all.begin(), [](const auto& f) { return f.family; });
+    return all;
+  }();
+  return kAll;
+}
+
 HfFamily hf_family_of(const Json& config_json, const std::string& where) {
   std::string got = "no such field";
+  std::string fix = "other architectures are not implemented; check that this is a model's config.json";
   if (!config_json.is_object()) {
     got = "JSON that is no object";
   } else if (const auto it = config_json.find("model_type"); it != config_json.end()) {
+    const std::string type = it->is_string() ? it->get<std::string>() : "";
     for (const FamilyNames& known : kFamilies) {
-      if (*it == std::string(known.model_type)) return known.family;
+      if (type == known.model_type) return known.family;
     }
-    got = it->dump().substr(0, 80);
+    got = it->dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 80);
+    if (const std::string_view lacking = hf_lacking(type); !lacking.empty()) {
+      fix = type + " is not implemented: it has " + std::string(lacking);
+    }
   }
-  throw Error(ErrorKind::kBadInput,
-              {.where = where + ": field 'model_type'",
-               .got = got,
-               .needed = "one of gpt2, llama, mistral, qwen2",
-               .fix = "other architectures are not implemented; check that this is a model's config.json"});
+  throw Error(
+      ErrorKind::kBadInput,
+      {.where = where + ": field 'model_type'", .got = got, .needed = "one of " + family_list(), .fix = fix});
 }
 
 ModelConfig model_config_from_hf(const Json& config_json, const std::string& where) {
@@ -349,10 +340,12 @@ ModelConfig model_config_from_hf(const Json& config_json, const std::string& whe
   fields.ignore({"model_type"});
   check_common(fields, family);
   ModelConfig config = read_family(fields, family);
-  if (family != HfFamily::kGpt2) read_rope(fields, where, problems, config);
+  if (has_rotary(family)) read_rope(fields, where, problems, config);
   fields.report_unknown();
   problems.throw_if_any();
-  config.seq_length = config.max_position_embeddings;
+  if (config.max_position_embeddings != 0 || !is_mamba_family(family)) {
+    config.seq_length = config.max_position_embeddings;
+  }
   finalize(config);
   try {
     validate(config);

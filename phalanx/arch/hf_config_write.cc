@@ -1,27 +1,12 @@
 #include "phalanx/arch/hf_config.h"
+#include "phalanx/arch/hf_mamba.h"
+#include "phalanx/arch/hf_requirements.h"
 #include "phalanx/arch/pattern.h"
-#include "phalanx/arch/violations.h"
 
 namespace phalanx {
 namespace {
 
-class Requirements {
- public:
-  explicit Requirements(HfFamily family)
-      : type_(hf_model_type(family)), problems_("export as " + type_, ": model.") {}
-
-  void need(bool holds, const char* field, const std::string& needed) {
-    if (!holds) problems_.add(field, "a value that model_type " + type_ + " cannot express", needed, kFix);
-  }
-  Violations& problems() { return problems_; }
-
- private:
-  static constexpr const char* kFix = "export only models of a public architecture, or change this setting";
-  std::string type_;
-  Violations problems_;
-};
-
-void check_common(Requirements& r, const ModelConfig& c) {
+void check_transformer(Requirements& r, const ModelConfig& c) {
   r.need(is_transformer(parse_pattern(c.pattern)), "pattern", "attention and MLP in turn, such as (*-)x12");
   r.need(c.hidden_size % c.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size");
   r.need(!c.norm_1p, "norm_1p", "norm_1p = false");
@@ -54,11 +39,6 @@ void check_llama_like(Requirements& r, const ModelConfig& c, HfFamily family) {
   }
 }
 
-std::string gpt2_activation(ActivationKind kind) {
-  if (kind == ActivationKind::kGelu) return "gelu";
-  return kind == ActivationKind::kSquaredRelu ? "relu2" : "gelu_new";
-}
-
 Json write_gpt2(const ModelConfig& c) {
   Json json;
   json["architectures"] = Json::array({"GPT2LMHeadModel"});
@@ -69,7 +49,7 @@ Json write_gpt2(const ModelConfig& c) {
   json["n_layer"] = c.num_layers;
   json["n_head"] = c.num_attention_heads;
   json["n_inner"] = c.ffn_hidden_size;
-  json["activation_function"] = gpt2_activation(c.activation);
+  json["activation_function"] = hf_activation(c.activation);
   json["layer_norm_epsilon"] = c.norm_epsilon;
   json["resid_pdrop"] = c.hidden_dropout;
   json["embd_pdrop"] = c.hidden_dropout;
@@ -127,20 +107,37 @@ Json write_llama_like(const ModelConfig& c, HfFamily family) {
 
 }  // namespace
 
+std::string hf_activation(ActivationKind kind) {
+  if (kind == ActivationKind::kGelu) return "gelu";
+  return kind == ActivationKind::kSquaredRelu ? "relu2" : "gelu_new";
+}
+
 void require_hf_family(const ModelConfig& config, HfFamily family) {
   Requirements requirements(family);
-  check_common(requirements, config);
-  if (family == HfFamily::kGpt2) {
-    check_gpt2(requirements, config);
+  if (is_mamba_family(family)) {
+    check_mamba_family(requirements, config, family);
   } else {
-    check_llama_like(requirements, config, family);
+    check_transformer(requirements, config);
+    if (family == HfFamily::kGpt2) {
+      check_gpt2(requirements, config);
+    } else {
+      check_llama_like(requirements, config, family);
+    }
   }
   requirements.problems().throw_if_any();
 }
 
 HfFamily hf_family_for(const ModelConfig& config) {
+  const Pattern pattern = parse_pattern(config.pattern);
+  const auto layers = static_cast<int64_t>(pattern.layers.size());
   HfFamily nearest = HfFamily::kLlama;
-  if (config.normalization == NormKind::kLayerNorm) {
+  if (count_of(pattern, LayerKind::kMamba1) > 0) {
+    nearest = HfFamily::kMamba;
+  } else if (count_of(pattern, LayerKind::kMamba2) == layers) {
+    nearest = HfFamily::kMamba2;
+  } else if (has_mamba(pattern) || config.position_embedding == PositionKind::kNone) {
+    nearest = HfFamily::kNemotronH;
+  } else if (config.normalization == NormKind::kLayerNorm) {
     nearest = HfFamily::kGpt2;
   } else if (config.qkv_bias && !config.bias) {
     nearest = HfFamily::kQwen2;
@@ -153,7 +150,9 @@ HfFamily hf_family_for(const ModelConfig& config) {
 
 Json hf_config_from_model(const ModelConfig& config, HfFamily family) {
   require_hf_family(config, family);
-  Json json = family == HfFamily::kGpt2 ? write_gpt2(config) : write_llama_like(config, family);
+  Json json = is_mamba_family(family)     ? write_mamba_family(config, family)
+              : family == HfFamily::kGpt2 ? write_gpt2(config)
+                                          : write_llama_like(config, family);
   json["tie_word_embeddings"] = config.tied_embeddings;
   json["initializer_range"] = config.init_std;
   json["use_cache"] = true;

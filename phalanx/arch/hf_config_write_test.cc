@@ -4,6 +4,7 @@
 
 #include "phalanx/arch/hf_config.h"
 #include "phalanx/arch/hf_test_fixtures.h"
+#include "phalanx/arch/pattern.h"
 #include "phalanx/arch/presets.h"
 #include "phalanx/arch/test_errors.h"
 
@@ -21,7 +22,8 @@ using ::testing::HasSubstr;
 TEST(HfConfigWrite, RoundTripOfEveryFixture) {
   for (const std::string_view text :
        {fixtures::kGpt2Tied, fixtures::kGpt2Untied, fixtures::kLlamaUntied, fixtures::kLlama3Tied,
-        fixtures::kLlamaBiasLinear, fixtures::kMistral, fixtures::kQwen2Tied, fixtures::kQwen2Window}) {
+        fixtures::kLlamaBiasLinear, fixtures::kMistral, fixtures::kQwen2Tied, fixtures::kQwen2Window,
+        fixtures::kMamba, fixtures::kMamba2, fixtures::kNemotronH}) {
     const ModelConfig config = import_text(text);
     const HfFamily family = hf_family_of(parse(text), "config.json");
     EXPECT_EQ(model_config_from_hf(hf_config_from_model(config, family), "written"), config) << text;
@@ -31,16 +33,30 @@ TEST(HfConfigWrite, RoundTripOfEveryFixture) {
   }
 }
 
+// What config.json cannot say of a model with Mamba layers is made alike.
+ModelConfig without_lost(ModelConfig c) {
+  if (!c.is_hybrid_model) return c;
+  c.pattern = expand(parse_pattern(c.pattern));
+  c.hybrid_attention_ratio = c.hybrid_mlp_ratio = 0;
+  c.seq_length = c.max_position_embeddings = 0;
+  c.make_vocab_size_divisible_by = 0;
+  c.activation = ActivationKind::kGelu;  // where there is no MLP
+  return c;
+}
+
 TEST(HfConfigWrite, RoundTripOfPresets) {
   int checked = 0;
   for (const std::string& name : preset_names()) {
     ModelConfig config = *find_preset(name);
     finalize(config);
-    EXPECT_EQ(model_config_from_hf(hf_config_from_model(config, hf_family_for(config)), "written"), config)
+    if (name == "transformer-8b") continue;  // LayerNorm with rotary positions is in no family
+    EXPECT_EQ(
+        without_lost(model_config_from_hf(hf_config_from_model(config, hf_family_for(config)), "written")),
+        without_lost(config))
         << name;
     ++checked;
   }
-  EXPECT_EQ(checked, 36);
+  EXPECT_EQ(checked, 44);
 }
 
 TEST(HfConfigWrite, WritesWhatBothVersionsOfTransformersRead) {

@@ -3,7 +3,7 @@
 // Purpose: reads the fields of one JSON object and knows which of them nobody has asked for.
 // Contract: each accessor marks its key as understood, whether present or not. A value of the wrong type throws at
 //   once; values and names that are not implemented are collected in `problems`, as "field 'PREFIX.KEY'".
-// Used by hf_config.cc only.
+// Used by hf_config.cc and hf_mamba.cc only.
 #pragma once
 
 #include <cstdint>

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "phalanx/arch/hf_mamba.h"
 #include "phalanx/arch/violations.h"
 
 namespace phalanx {
@@ -16,17 +17,21 @@ namespace {
 
 constexpr std::string_view kHead = "lm_head.weight";
 
+// Without its ".weight" or ".bias", or whole where it has neither.
 struct Stem {
   std::string_view ours;
   std::string_view theirs;
   bool linear = false;
+  bool convolution = false;
 };
 
 struct Naming {
-  std::string_view prefix;  // of the base model inside the causal one
-  std::string_view layer;   // in front of a layer's number
-  std::string_view attention_norm;
-  std::string_view mlp_norm;
+  std::string_view prefix;        // of the base model inside the causal one
+  std::string_view other_prefix;  // that some files have instead, or ""
+  std::string_view layer;         // in front of a layer's number
+  std::string_view even_norm;     // of our layers 0, 2, ..
+  std::string_view odd_norm;
+  int64_t residuals = 2;  // our layers in one of theirs
   std::span<const Stem> outside;
   std::span<const Stem> inside;  // a layer
 };
@@ -49,45 +54,90 @@ constexpr auto kLlamaInside = std::to_array<Stem>({{"attention.q", "self_attn.q_
                                                    {"mlp.up", "mlp.up_proj", true},
                                                    {"mlp.down", "mlp.down_proj", true}});
 
-Naming naming_of(HfFamily family) {
-  if (family == HfFamily::kGpt2) return {"transformer.", "h.", "ln_1", "ln_2", kGpt2Outside, kGpt2Inside};
-  return {"model.", "layers.", "input_layernorm", "post_attention_layernorm", kLlamaOutside, kLlamaInside};
-}
+constexpr auto kMixerOutside =
+    std::to_array<Stem>({{"embedding.token", "embeddings"}, {"final_norm", "norm_f"}});
+constexpr auto kMixerInside = std::to_array<Stem>({{"mamba1.x", "mixer.in_proj"},
+                                                   {"mamba1.z", "mixer.in_proj"},
+                                                   {"mamba1.conv", "mixer.conv1d", false, true},
+                                                   {"mamba1.dt_low", "mixer.x_proj"},
+                                                   {"mamba1.B", "mixer.x_proj"},
+                                                   {"mamba1.C", "mixer.x_proj"},
+                                                   {"mamba1.dt_proj", "mixer.dt_proj"},
+                                                   {"mamba1.dt_bias", "mixer.dt_proj.bias"},
+                                                   {"mamba1.A_log", "mixer.A_log"},
+                                                   {"mamba1.D", "mixer.D"},
+                                                   {"mamba1.out", "mixer.out_proj"},
+                                                   {"mamba.z", "mixer.in_proj"},
+                                                   {"mamba.x", "mixer.in_proj"},
+                                                   {"mamba.B", "mixer.in_proj"},
+                                                   {"mamba.C", "mixer.in_proj"},
+                                                   {"mamba.dt", "mixer.in_proj"},
+                                                   {"mamba.conv_x", "mixer.conv1d", false, true},
+                                                   {"mamba.conv_B", "mixer.conv1d", false, true},
+                                                   {"mamba.conv_C", "mixer.conv1d", false, true},
+                                                   {"mamba.dt_bias", "mixer.dt_bias"},
+                                                   {"mamba.A_log", "mixer.A_log"},
+                                                   {"mamba.D", "mixer.D"},
+                                                   {"mamba.norm", "mixer.norm"},
+                                                   {"mamba.out", "mixer.out_proj"},
+                                                   {"attention.q", "mixer.q_proj"},
+                                                   {"attention.k", "mixer.k_proj"},
+                                                   {"attention.v", "mixer.v_proj"},
+                                                   {"attention.out", "mixer.o_proj"},
+                                                   {"mlp.up", "mixer.up_proj"},
+                                                   {"mlp.down", "mixer.down_proj"}});
 
-const Stem& find_stem(std::span<const Stem> stems, std::string_view ours) {
-  const auto it = std::find_if(stems.begin(), stems.end(), [&](const Stem& s) { return s.ours == ours; });
-  PHALANX_CHECK(it != stems.end(), "no Hugging Face name for " + std::string(ours));
-  return *it;
+Naming naming_of(HfFamily family) {
+  if (is_mamba_family(family))
+    return {"backbone.", "model.", "layers.", "norm", "norm", 1, kMixerOutside, kMixerInside};
+  if (family == HfFamily::kGpt2)
+    return {"transformer.", "", "h.", "ln_1", "ln_2", 2, kGpt2Outside, kGpt2Inside};
+  return {"model.",      "",          "layers.", "input_layernorm", "post_attention_layernorm", 2,
+          kLlamaOutside, kLlamaInside};
 }
 
 struct TheirName {
   std::string name;
   bool linear = false;
+  bool convolution = false;
 };
+
+// `ours` is a whole name without the layer.
+TheirName translate(std::span<const Stem> stems, std::string_view ours) {
+  const size_t dot = ours.rfind('.');
+  for (const Stem& stem : stems) {
+    if (stem.ours == ours) return {std::string(stem.theirs), stem.linear, stem.convolution};
+    if (stem.ours == ours.substr(0, dot)) {
+      return {fmt::format("{}{}", stem.theirs, ours.substr(dot)), stem.linear, stem.convolution};
+    }
+  }
+  PHALANX_CHECK(false, "no Hugging Face name for " + std::string(ours));
+}
 
 // "layers.3.mlp.up.weight" of gpt2: layer 3 of the pattern is the MLP of block 1, hence "transformer.h.1.mlp.c_fc.weight".
 TheirName their_name(const Naming& naming, std::string_view logical) {
   if (logical == "head.weight") return {std::string(kHead)};
-  const size_t dot = logical.rfind('.');
-  const std::string_view suffix = logical.substr(dot);  // ".weight" or ".bias"
-  std::string_view stem = logical.substr(0, dot);
   constexpr std::string_view kLayers = "layers.";
-  if (!stem.starts_with(kLayers)) {
-    return {fmt::format("{}{}{}", naming.prefix, find_stem(naming.outside, stem).theirs, suffix)};
+  if (!logical.starts_with(kLayers)) {
+    TheirName theirs = translate(naming.outside, logical);
+    theirs.name.insert(0, naming.prefix);
+    return theirs;
   }
-  stem.remove_prefix(kLayers.size());
-  const size_t end = stem.find('.');
-  const int64_t index = std::stoll(std::string(stem.substr(0, end)));
-  stem.remove_prefix(end + 1);
-  const std::string block = fmt::format("{}{}{}.", naming.prefix, naming.layer, index / 2);
-  if (stem == "norm") {
-    return {fmt::format("{}{}{}", block, index % 2 == 0 ? naming.attention_norm : naming.mlp_norm, suffix)};
+  logical.remove_prefix(kLayers.size());
+  const size_t end = logical.find('.');
+  const int64_t index = std::stoll(std::string(logical.substr(0, end)));
+  logical.remove_prefix(end + 1);
+  const std::string block = fmt::format("{}{}{}.", naming.prefix, naming.layer, index / naming.residuals);
+  if (logical.starts_with("norm.")) {
+    const std::string_view norm = index % 2 == 0 ? naming.even_norm : naming.odd_norm;
+    return {fmt::format("{}{}{}", block, norm, logical.substr(logical.find('.')))};
   }
-  const Stem& found = find_stem(naming.inside, stem);
-  return {fmt::format("{}{}{}", block, found.theirs, suffix), found.linear};
+  TheirName theirs = translate(naming.inside, logical);
+  theirs.name.insert(0, block);
+  return theirs;
 }
 
-// q, k, v of gpt2 are three row ranges of one tensor of 3 h rows.
+// q, k, v of gpt2 are three row ranges of one tensor of 3 h rows; parts of a Mamba layer likewise, in table order.
 void share_rows(std::vector<HfMapping>& mapping) {
   std::unordered_map<std::string, int64_t> total;
   std::unordered_map<std::string, int> sharers;
@@ -112,8 +162,9 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-// Buffers that old versions stored: the causal mask of gpt2, the rotary frequencies of the others.
+// Buffers that old versions stored: the causal mask of gpt2, the rotary frequencies of those that rotate.
 bool is_buffer(const Naming& naming, HfFamily family, std::string_view name) {
+  if (is_mamba_family(family)) return false;
   name.remove_prefix(naming.prefix.size());
   if (family != HfFamily::kGpt2 && name == "rotary_emb.inv_freq") return true;
   if (!name.starts_with(naming.layer)) return false;
@@ -125,15 +176,26 @@ bool is_buffer(const Naming& naming, HfFamily family, std::string_view name) {
   return name == "self_attn.rotary_emb.inv_freq";
 }
 
-// The file's tensors by the name they have in a causal model, that is with the prefix.
+// The name in a causal model as it is written today.
+std::string full_name(const Naming& naming, std::string_view name) {
+  if (name == kHead) return std::string(name);
+  for (const std::string_view prefix : {naming.prefix, naming.other_prefix}) {
+    if (prefix.empty() || !name.starts_with(prefix)) continue;
+    name.remove_prefix(prefix.size());
+    break;
+  }
+  // The state-spaces library's name for what transformers calls embeddings.
+  if (naming.residuals == 1 && name == "embedding.weight") name = "embeddings.weight";
+  return fmt::format("{}{}", naming.prefix, name);
+}
+
+// The file's tensors by their full names.
 std::unordered_map<std::string, const HfTensorInfo*> by_full_name(const Naming& naming,
                                                                   std::span<const HfTensorInfo> file,
                                                                   Violations& problems) {
   std::unordered_map<std::string, const HfTensorInfo*> tensors;
   for (const HfTensorInfo& tensor : file) {
-    const bool full = tensor.name == kHead || tensor.name.starts_with(naming.prefix);
-    const std::string name = full ? tensor.name : std::string(naming.prefix) + tensor.name;
-    if (!tensors.emplace(name, &tensor).second) {
+    if (!tensors.emplace(full_name(naming, tensor.name), &tensor).second) {
       problems.add("tensor " + tensor.name, "a second copy", "one of each", "keep one of them");
     }
   }
@@ -152,11 +214,13 @@ std::vector<HfMapping> hf_mapping(const ModelConfig& config, HfFamily family, co
                        .hf_name = std::move(theirs.name),
                        .hf_shape = tensor->shape,
                        .transpose = family == HfFamily::kGpt2 && theirs.linear && tensor->shape.size() == 2,
+                       .unit_middle = theirs.convolution && tensor->shape.size() == 2,
                        .rows = std::nullopt});
   }
   share_rows(mapping);
   for (HfMapping& entry : mapping) {
     if (entry.transpose) std::swap(entry.hf_shape[0], entry.hf_shape[1]);
+    if (entry.unit_middle) entry.hf_shape.insert(entry.hf_shape.begin() + 1, 1);
   }
   return mapping;
 }
@@ -185,8 +249,7 @@ HfImportPlan plan_hf_import(const ModelConfig& config, HfFamily family, const Pa
   }
   // In the order of the file, so that the report is always the same.
   for (const HfTensorInfo& tensor : file) {
-    const bool full = tensor.name == kHead || tensor.name.starts_with(naming.prefix);
-    const std::string name = full ? tensor.name : std::string(naming.prefix) + tensor.name;
+    const std::string name = full_name(naming, tensor.name);
     if (wanted.contains(name)) continue;
     const std::vector<int64_t> head_shape = {config.vocab_size, config.hidden_size};
     if (name == kHead && config.tied_embeddings) {

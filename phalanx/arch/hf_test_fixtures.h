@@ -102,6 +102,52 @@ inline constexpr std::string_view kQwen2Window = R"json(
 "5.23.0", "use_cache": true, "use_sliding_window": true, "vocab_size": 128}
 )json";
 
+// MambaConfig(vocab_size=128, hidden_size=32, state_size=8, num_hidden_layers=2).
+inline constexpr std::string_view kMamba = R"json(
+{"architectures": ["MambaForCausalLM"], "bos_token_id": 0, "conv_kernel": 4, "dtype": "float32", "eos_token_id":
+0, "expand": 2, "hidden_act": "silu", "hidden_size": 32, "initializer_range": 0.1, "intermediate_size": 64,
+"layer_norm_epsilon": 1e-05, "model_type": "mamba", "num_hidden_layers": 2, "pad_token_id": 0,
+"rescale_prenorm_residual": false, "residual_in_fp32": true, "state_size": 8, "tie_word_embeddings": true,
+"time_step_floor": 0.0001, "time_step_init_scheme": "random", "time_step_max": 0.1, "time_step_min": 0.001,
+"time_step_rank": 2, "time_step_scale": 1.0, "transformers_version": "5.23.0", "use_associative_scan": true,
+"use_bias": false, "use_cache": true, "use_conv_bias": true, "use_mambapy": false, "vocab_size": 128}
+)json";
+
+// Mamba2Config(vocab_size=128, hidden_size=32, state_size=16, num_heads=8, head_dim=8, n_groups=2, chunk_size=8,
+//   num_hidden_layers=2).
+inline constexpr std::string_view kMamba2 = R"json(
+{"architectures": ["Mamba2ForCausalLM"], "bos_token_id": 0, "chunk_size": 8, "conv_kernel": 4, "dtype":
+"float32", "eos_token_id": 2, "expand": 2, "head_dim": 8, "hidden_act": "silu", "hidden_size": 32,
+"initializer_range": 0.1, "layer_norm_epsilon": 1e-05, "model_type": "mamba2", "n_groups": 2, "num_heads": 8,
+"num_hidden_layers": 2, "pad_token_id": 1, "rescale_prenorm_residual": false, "residual_in_fp32": true,
+"state_size": 16, "tie_word_embeddings": false, "time_step_floor": 0.0001, "time_step_limit": [0.0,
+{"__float__": "Infinity"}], "time_step_max": 0.1, "time_step_min": 0.001, "time_step_rank": 2,
+"transformers_version": "5.23.0", "use_bias": false, "use_cache": true, "use_conv_bias": true, "vocab_size":
+128}
+)json";
+
+// NemotronHConfig(vocab_size=128, hidden_size=32, hybrid_override_pattern="M-*-", num_attention_heads=4,
+//   num_key_value_heads=2, head_dim=8, mamba_num_heads=8, mamba_head_dim=8, n_groups=2, ssm_state_size=16, chunk_size=8,
+//   intermediate_size=48, time_step_min=0.05).
+inline constexpr std::string_view kNemotronH = R"json(
+{"architectures": ["NemotronHForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id":
+1, "chunk_size": 8, "conv_kernel": 4, "dtype": "float32", "eos_token_id": 2, "expand": 2, "head_dim": 8,
+"hidden_dropout": 0.0, "hidden_size": 32, "initializer_range": 0.02, "intermediate_size": 48,
+"layer_norm_epsilon": 1e-05, "layers_block_type": ["linear_attention", "mlp", "full_attention", "mlp"],
+"mamba_head_dim": 8, "mamba_hidden_act": "silu", "mamba_num_heads": 8, "mamba_proj_bias": false,
+"mamba_ssm_cache_dtype": "float32", "max_position_embeddings": 4096, "mlp_bias": false, "mlp_hidden_act":
+"relu2", "model_type": "nemotron_h", "moe_intermediate_size": 7688, "moe_latent_size": null,
+"moe_shared_expert_intermediate_size": 7688, "moe_shared_expert_overlap": true, "mtp_layers_block_type":
+["full_attention", "moe"], "n_group": 1, "n_groups": 2, "n_routed_experts": 8, "n_shared_experts": 1,
+"norm_topk_prob": true, "num_attention_heads": 4, "num_experts_per_tok": 2, "num_key_value_heads": 2,
+"num_logits_to_keep": 1, "num_nextn_predict_layers": 0, "output_router_logits": false, "pad_token_id": 0,
+"rescale_prenorm_residual": true, "residual_in_fp32": false, "routed_scaling_factor": 1.0, "sliding_window":
+null, "ssm_state_size": 16, "tie_word_embeddings": false, "time_step_floor": 0.0001, "time_step_limit": [0.0,
+{"__float__": "Infinity"}], "time_step_max": 0.1, "time_step_min": 0.05, "topk_group": 1,
+"transformers_version": "5.23.0", "use_bias": false, "use_cache": true, "use_conv_bias": true,
+"use_mamba_kernels": true, "vocab_size": 128}
+)json";
+
 // The form of transformers 4: rope_theta beside rope_scaling, torch_dtype, generation defaults, fields that later
 // versions dropped. A GPT-2 of 2019 has no tie_word_embeddings and an n_ctx.
 inline constexpr std::string_view kGpt2Old = R"json(

@@ -4,8 +4,11 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 
+#include "phalanx/arch/hybrid_pattern.h"
+#include "phalanx/arch/mamba_config.h"
 #include "phalanx/arch/pattern.h"
 #include "phalanx/arch/violations.h"
 
@@ -13,10 +16,21 @@ namespace phalanx {
 namespace {
 
 // With these bounds no product of sizes, and no sum over the largest pattern, leaves int64.
-constexpr int64_t kMaxWidth = int64_t{1} << 20;  // hidden
-constexpr int64_t kMaxInner = int64_t{1} << 22;  // ffn, heads * kv_channels
 constexpr int64_t kMaxVocabulary = int64_t{1} << 31;
 constexpr int64_t kMaxPositions = int64_t{1} << 31;
+
+bool are_ratios(double attention, double mlp) {
+  return attention >= 0.0 && attention <= 1.0 && mlp >= 0.0 && mlp <= 1.0 && attention + mlp <= 1.0;
+}
+
+// The pattern that num_layers and the ratios stand for; empty where they make none, which `validate` reports.
+std::string pattern_of_hybrid(const ModelConfig& c) {
+  const double attention = c.hybrid_attention_ratio;
+  const double mlp = c.hybrid_mlp_ratio;
+  const bool usable = c.num_layers <= static_cast<int64_t>(kMaxPatternLength) && are_ratios(attention, mlp) &&
+                      hybrid_counts(c.num_layers, attention, mlp).mamba >= 0;
+  return usable ? hybrid_pattern(c.num_layers, attention, mlp) : "";
+}
 
 std::optional<Pattern> parse_or_nothing(const std::string& text) {
   try {
@@ -26,17 +40,24 @@ std::optional<Pattern> parse_or_nothing(const std::string& text) {
   }
 }
 
+int64_t layers_that_count(const ModelConfig& config, const Pattern& pattern) {
+  return config.is_hybrid_model ? static_cast<int64_t>(pattern.layers.size()) : count_pairs(pattern);
+}
+
 class Validator {
  public:
   explicit Validator(const ModelConfig& config) : c_(config) {}
 
   void run() {
+    pattern_ = parse_or_nothing(c_.pattern);
     check_pattern();
+    check_ratios();
     check_sizes();
-    check_heads();
+    if (has(LayerKind::kAttention)) check_heads();
     check_lengths();
     check_rotary();
     check_reals();
+    if (pattern_) add_mamba_violations(c_, *pattern_, problems_);
     problems_.throw_if_any();
   }
 
@@ -51,37 +72,89 @@ class Validator {
     return false;
   }
 
+  // Without a pattern: of a transformer. That of a hybrid is missing because of its ratios, which are reported.
+  bool has(LayerKind kind) const {
+    if (pattern_) return count_of(*pattern_, kind) > 0;
+    return !c_.is_hybrid_model && (kind == LayerKind::kAttention || kind == LayerKind::kMlp);
+  }
+
   void check_pattern() {
     if (c_.pattern.empty()) {
-      in_range("num_layers", c_.num_layers, 1, static_cast<int64_t>(kMaxPatternLength / 2),
+      in_range("num_layers", c_.num_layers, 1,
+               static_cast<int64_t>(c_.is_hybrid_model ? kMaxPatternLength : kMaxPatternLength / 2),
                "set num_layers, or a pattern such as (*-)x12");
       return;
     }
-    Pattern pattern;
-    try {
-      pattern = parse_pattern(c_.pattern);
-    } catch (const Error& error) {
-      add("pattern", error.parts().got, error.parts().needed, error.parts().fix);
+    if (!pattern_) {
+      try {
+        parse_pattern(c_.pattern);
+      } catch (const Error& error) {
+        add("pattern", error.parts().got, error.parts().needed, error.parts().fix);
+      }
       return;
     }
+    const Pattern& pattern = *pattern_;
     for (size_t i = 0; i < pattern.layers.size(); ++i) {
       const LayerKind kind = pattern.layers[i];
       if (is_buildable(kind)) continue;
       add("pattern",
           fmt::format("layer {} of kind {} ({})", i, static_cast<char>(kind), layer_kind_name(kind)),
-          "kinds that can be built: * (attention) and - (MLP)", "leave that kind out");
+          "kinds that can be built: * (attention), - (MLP), M (Mamba-2) and m (Mamba-1)",
+          "leave that kind out");
       break;  // one is enough: a hybrid has dozens
     }
-    const int64_t pairs = count_pairs(pattern);
-    if (c_.num_layers != pairs) {
-      add("num_layers", fmt::format("{}, but pattern {} has {} `*-` pairs", c_.num_layers, c_.pattern, pairs),
+    const int64_t layers = layers_that_count(c_, pattern);
+    if (c_.num_layers != layers) {
+      add("num_layers",
+          fmt::format("{}, but pattern {} has {} {}", c_.num_layers, c_.pattern, layers,
+                      c_.is_hybrid_model ? "layers" : "`*-` pairs"),
           "the same number", "leave num_layers out: the pattern decides");
     }
   }
 
+  void check_ratios() {
+    const double attention = c_.hybrid_attention_ratio;
+    const double mlp = c_.hybrid_mlp_ratio;
+    const auto one = [&](const char* field, double ratio) {
+      if (ratio >= 0.0 && ratio <= 1.0) return true;
+      add(field, fmt::format("{}", ratio), "0 to 1", "it is a share of the residual layers, such as 0.08");
+      return false;
+    };
+    const bool both = one("hybrid_attention_ratio", attention);
+    if (!one("hybrid_mlp_ratio", mlp) || !both) return;
+    if (!are_ratios(attention, mlp)) {
+      add("hybrid_mlp_ratio", fmt::format("{}, which with {} of attention is above 1", mlp, attention),
+          "shares of at most 1 in all", "lower one of them");
+      return;
+    }
+    const int64_t layers = pattern_ ? static_cast<int64_t>(pattern_->layers.size()) : c_.num_layers;
+    if ((attention == 0.0 && mlp == 0.0) || layers < 1 || layers > static_cast<int64_t>(kMaxPatternLength))
+      return;
+    check_counts(layers, hybrid_counts(layers, attention, mlp));
+  }
+
+  void check_counts(int64_t layers, const HybridCounts& wanted) {
+    if (wanted.mamba < 0) {
+      add("hybrid_mlp_ratio",
+          fmt::format("{} attention and {} MLP layers of {}: both are rounded up", wanted.attention,
+                      wanted.mlp, layers),
+          "no more than num_layers", "lower one of the ratios a little");
+      return;
+    }
+    if (!pattern_) return;
+    const int64_t attention = count_of(*pattern_, LayerKind::kAttention);
+    const int64_t mlp = count_of(*pattern_, LayerKind::kMlp);
+    if (attention == wanted.attention && mlp == wanted.mlp) return;
+    add("pattern",
+        fmt::format("{} attention and {} MLP layers of {}, but the ratios {} and {} ask for {} and {}",
+                    attention, mlp, layers, c_.hybrid_attention_ratio, c_.hybrid_mlp_ratio, wanted.attention,
+                    wanted.mlp),
+        "the same counts", "set hybrid_attention_ratio and hybrid_mlp_ratio to 0: the pattern decides");
+  }
+
   void check_sizes() {
     // What is derived from a wrong value is not reported a second time.
-    if (in_range("hidden_size", c_.hidden_size, 1, kMaxWidth, "set hidden_size")) {
+    if (in_range("hidden_size", c_.hidden_size, 1, kMaxWidth, "set hidden_size") && has(LayerKind::kMlp)) {
       in_range("ffn_hidden_size", c_.ffn_hidden_size, 1, kMaxInner,
                "set ffn_hidden_size (derived as 4 h, or int(8 h / 3 / 64) * 64 when gated)");
     }
@@ -170,6 +243,7 @@ class Validator {
   }
 
   const ModelConfig& c_;
+  std::optional<Pattern> pattern_;
   Violations problems_{"model", "."};
 };
 
@@ -215,11 +289,20 @@ int64_t ModelConfig::rotary_dim() const {
   return static_cast<int64_t>(static_cast<double>(kv_channels) * rotary_percent);
 }
 
+double ModelConfig::mamba_dt_limit() const {
+  return mamba_dt_max == 0.0 ? std::numeric_limits<double>::infinity() : mamba_dt_max;
+}
+
 void finalize(ModelConfig& config) {
-  if (config.pattern.empty()) {
-    if (config.num_layers > 0) config.pattern = fmt::format("(*-)x{}", config.num_layers);
-  } else if (config.num_layers == 0) {
-    if (const auto pattern = parse_or_nothing(config.pattern)) config.num_layers = count_pairs(*pattern);
+  if (config.hybrid_attention_ratio > 0.0 || config.hybrid_mlp_ratio > 0.0) config.is_hybrid_model = true;
+  if (config.pattern.empty() && config.num_layers > 0) {
+    config.pattern =
+        config.is_hybrid_model ? pattern_of_hybrid(config) : fmt::format("(*-)x{}", config.num_layers);
+  }
+  if (const auto pattern = parse_or_nothing(config.pattern)) {
+    if (has_mamba(*pattern)) config.is_hybrid_model = true;
+    if (config.num_layers == 0) config.num_layers = layers_that_count(config, *pattern);
+    finalize_mamba(config, *pattern);
   }
   if (config.num_query_groups == 0) config.num_query_groups = config.num_attention_heads;
   const bool divides = config.num_attention_heads > 0 && config.hidden_size % config.num_attention_heads == 0;

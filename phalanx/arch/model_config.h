@@ -29,8 +29,13 @@ inline bool is_gated(ActivationKind kind) {
 }
 
 struct ModelConfig {
-  std::string pattern = "";  // one character a residual layer; empty: (*-)xN from num_layers
-  int64_t num_layers = 0;    // `*-` pairs; derived from the pattern when that is given
+  std::string pattern =
+      "";                  // one character a residual layer; empty: (*-)xN from num_layers, or hybrid_pattern
+  int64_t num_layers = 0;  // `*-` pairs, or layers of a hybrid; derived from the pattern when that is given
+  // num_layers counts residual layers. Derived for a pattern with Mamba layers and for ratios above 0.
+  bool is_hybrid_model = false;
+  double hybrid_attention_ratio = 0.0;  // share of attention layers where no pattern is given, and of MLPs
+  double hybrid_mlp_ratio = 0.0;        // (hybrid_pattern.h); the rest is Mamba-2
   int64_t hidden_size = 0;
   int64_t num_attention_heads = 0;
   int64_t num_query_groups = 0;  // key/value heads; 0: as many as heads
@@ -61,12 +66,37 @@ struct ModelConfig {
   double attention_dropout = 0.0;
   double init_std = 0.02;
 
+  // Mamba-2. The sizes of a kind of layer that the pattern lacks are neither derived nor checked.
+  int64_t mamba_state_dim = 128;
+  int64_t mamba_head_dim = 64;
+  int64_t mamba_num_groups = 8;   // heads of a group share B and C
+  int64_t mamba_num_heads = 0;    // 0: 2 hidden_size / mamba_head_dim
+  int64_t mamba_conv_kernel = 4;  // of both kinds, as the next
+  bool mamba_conv_bias = true;
+  int64_t mamba_chunk_size = 128;       // tokens that are scanned at once; another one rounds differently
+  int64_t mamba_norm_group_size = 0;    // channels; 0: those of a group of heads
+  bool mamba_norm_before_gate = false;  // norm(y) silu(z) instead of norm(y silu(z))
+  double mamba_dt_min = 0.0;            // bounds of the step size, after softplus
+  double mamba_dt_max = 0.0;            // 0: none
+  double mamba_dt_init_min = 1e-3;      // initial step sizes, of both kinds: log-uniform between these two,
+  double mamba_dt_init_max = 0.1;
+  double mamba_dt_init_floor = 1e-4;  // and at least this
+  // Mamba-1.
+  int64_t mamba1_state_dim = 16;
+  int64_t mamba1_expand = 2;   // inner width / hidden_size
+  int64_t mamba1_dt_rank = 0;  // 0: hidden_size / 16, rounded up
+
   template <typename Visitor>
   void visit_fields(Visitor& v);
+  template <typename Visitor>
+  void visit_mamba_fields(Visitor& v);  // part of visit_fields
 
   bool has_qkv_bias() const { return bias || qkv_bias; }
   int64_t padded_vocab_size() const;
-  int64_t rotary_dim() const;  // leading part of a head that rotates: int(kv_channels * rotary_percent)
+  int64_t mamba_inner() const { return mamba_num_heads * mamba_head_dim; }
+  int64_t mamba1_inner() const { return mamba1_expand * hidden_size; }
+  double mamba_dt_limit() const;  // mamba_dt_max, or infinity for its 0
+  int64_t rotary_dim() const;     // leading part of a head that rotates: int(kv_channels * rotary_percent)
 
   bool operator==(const ModelConfig&) const = default;
 };
@@ -76,10 +106,18 @@ void validate(const ModelConfig& config);
 
 template <typename Visitor>
 void ModelConfig::visit_fields(Visitor& v) {
-  v.field("pattern", pattern,
-          "one character a residual layer: * attention, - MLP; (..)xN repeats, | ends a stage");
-  v.field("num_layers", num_layers,
-          "transformer layers, that is `*-` pairs; leave it to the pattern when one is given");
+  v.field(
+      "pattern", pattern,
+      "one character a residual layer: * attention, - MLP, M Mamba-2, m Mamba-1; (..)xN repeats, | ends a stage");
+  v.field(
+      "num_layers", num_layers,
+      "transformer layers, that is `*-` pairs, or residual layers of a hybrid; leave it to a given pattern");
+  v.field("is_hybrid_model", is_hybrid_model,
+          "num_layers counts residual layers; without a pattern they are Mamba-2, but for the two ratios");
+  v.field("hybrid_attention_ratio", hybrid_attention_ratio,
+          "share of attention among num_layers residual layers; 0 means none, or as the pattern says");
+  v.field("hybrid_mlp_ratio", hybrid_mlp_ratio,
+          "share of MLPs among num_layers residual layers; 0 means none, or as the pattern says");
   v.field("hidden_size", hidden_size, "width of the residual stream");
   v.field("num_attention_heads", num_attention_heads, "query heads");
   v.field("num_query_groups", num_query_groups, "key/value heads; 0 means one for each query head");
@@ -116,6 +154,30 @@ void ModelConfig::visit_fields(Visitor& v) {
   v.field("attention_dropout", attention_dropout, "dropout of attention probabilities");
   v.field("init_std", init_std,
           "standard deviation of initial weights; output projections divide by sqrt(2 layers)");
+  visit_mamba_fields(v);
+}
+
+template <typename Visitor>
+void ModelConfig::visit_mamba_fields(Visitor& v) {
+  v.field("mamba_state_dim", mamba_state_dim, "Mamba-2: states of a channel");
+  v.field("mamba_head_dim", mamba_head_dim, "Mamba-2: channels of a head");
+  v.field("mamba_num_groups", mamba_num_groups, "Mamba-2: groups of heads that share B and C");
+  v.field("mamba_num_heads", mamba_num_heads, "Mamba-2: heads; 0 means 2 hidden_size / mamba_head_dim");
+  v.field("mamba_conv_kernel", mamba_conv_kernel, "Mamba: tokens that the convolution sees");
+  v.field("mamba_conv_bias", mamba_conv_bias, "Mamba: bias of the convolution");
+  v.field("mamba_chunk_size", mamba_chunk_size, "Mamba: tokens that are scanned at once");
+  v.field("mamba_norm_group_size", mamba_norm_group_size,
+          "Mamba-2: channels that the gated norm sees at once; 0 means inner width / mamba_num_groups");
+  v.field("mamba_norm_before_gate", mamba_norm_before_gate, "Mamba-2: norm first, then gate");
+  v.field("mamba_dt_min", mamba_dt_min, "Mamba-2: smallest step size");
+  v.field("mamba_dt_max", mamba_dt_max, "Mamba-2: largest step size; 0 means no limit");
+  v.field("mamba_dt_init_min", mamba_dt_init_min, "Mamba: smallest initial step size");
+  v.field("mamba_dt_init_max", mamba_dt_init_max, "Mamba: largest initial step size");
+  v.field("mamba_dt_init_floor", mamba_dt_init_floor, "Mamba: initial step sizes are raised to this");
+  v.field("mamba1_state_dim", mamba1_state_dim, "Mamba-1: states of a channel");
+  v.field("mamba1_expand", mamba1_expand, "Mamba-1: inner width as a multiple of hidden_size");
+  v.field("mamba1_dt_rank", mamba1_dt_rank,
+          "Mamba-1: rank of the step size; 0 means hidden_size / 16, rounded up");
 }
 
 }  // namespace phalanx

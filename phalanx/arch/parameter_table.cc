@@ -81,12 +81,17 @@ class Builder {
 
   void layer(const std::string& prefix, LayerKind kind) {
     norm(prefix + "norm");
-    if (kind == LayerKind::kAttention) {
-      attention(prefix + "attention.");
-    } else {
-      PHALANX_CHECK(kind == LayerKind::kMlp,
-                    "the config was not validated: no parameters for this kind of layer");
-      mlp(prefix + "mlp.");
+    switch (kind) {
+      case LayerKind::kAttention:
+        return attention(prefix + "attention.");
+      case LayerKind::kMlp:
+        return mlp(prefix + "mlp.");
+      case LayerKind::kMamba2:
+        return mamba2(prefix + "mamba.");
+      case LayerKind::kMamba1:
+        return mamba1(prefix + "mamba1.");
+      default:
+        PHALANX_CHECK(false, "the config was not validated: no parameters for this kind of layer");
     }
   }
 
@@ -127,6 +132,96 @@ class Builder {
     }
     alone(weight(prefix + "down.weight", {c_.hidden_size, inner}, ShardRule::kRow, branch_std_));
     if (c_.bias) alone(bias(prefix + "down.bias", c_.hidden_size, ShardRule::kReplicated));
+  }
+
+  struct Part {
+    const char* name;
+    int64_t rows;
+  };
+
+  // Weights of one linear, stacked.
+  std::vector<LogicalTensor> weights(const std::string& prefix, const std::vector<Part>& parts,
+                                     int64_t columns, ShardRule shard) const {
+    std::vector<LogicalTensor> tensors;
+    for (const auto& [part, rows] : parts)
+      tensors.push_back(weight(prefix + part + ".weight", {rows, columns}, shard, c_.init_std));
+    return tensors;
+  }
+
+  static LogicalTensor uniform(LogicalTensor tensor, double bound) {
+    tensor.init = InitKind::kUniform;
+    tensor.init_low = -bound;
+    tensor.init_high = bound;
+    return tensor;
+  }
+
+  void convolution(const std::string& prefix, const std::vector<Part>& parts) {
+    const int64_t taps = c_.mamba_conv_kernel;
+    const double bound = 1.0 / std::sqrt(static_cast<double>(taps));
+    std::vector<LogicalTensor> weights;
+    std::vector<LogicalTensor> biases;
+    for (const auto& [part, rows] : parts) {
+      weights.push_back(
+          uniform(weight(prefix + part + ".weight", {rows, taps}, ShardRule::kColumn, 0.0), bound));
+      biases.push_back(uniform(bias(prefix + part + ".bias", rows, ShardRule::kColumn), bound));
+    }
+    fused(prefix + "conv.weight", std::move(weights));
+    if (c_.mamba_conv_bias) fused(prefix + "conv.bias", std::move(biases));
+  }
+
+  // A parameter of the scan: exponents are made of them, so they keep their precision and are not pulled to zero.
+  static LogicalTensor scan_parameter(std::string name, Shape shape, InitKind init) {
+    return {.name = std::move(name),
+            .shape = std::move(shape),
+            .shard = ShardRule::kColumn,
+            .init = init,
+            .keep_fp32 = true};
+  }
+
+  void step_bias(const std::string& prefix, int64_t size) {
+    LogicalTensor tensor = scan_parameter(prefix + "dt_bias", {size}, InitKind::kInverseSoftplus);
+    tensor.init_low = c_.mamba_dt_init_min;
+    tensor.init_high = c_.mamba_dt_init_max;
+    tensor.init_floor = c_.mamba_dt_init_floor;
+    alone(std::move(tensor));
+  }
+
+  void mamba2(const std::string& prefix) {
+    const int64_t inner = c_.mamba_inner();
+    const int64_t heads = c_.mamba_num_heads;
+    const int64_t group = c_.mamba_num_groups * c_.mamba_state_dim;
+    fused(prefix + "in.weight",
+          weights(prefix, {{"z", inner}, {"x", inner}, {"B", group}, {"C", group}, {"dt", heads}},
+                  c_.hidden_size, ShardRule::kColumn));
+    convolution(prefix, {{"conv_x", inner}, {"conv_B", group}, {"conv_C", group}});
+    step_bias(prefix, heads);
+    LogicalTensor decay = scan_parameter(prefix + "A_log", {heads}, InitKind::kLogUniform);
+    decay.init_low = 1.0;
+    decay.init_high = 16.0;
+    alone(std::move(decay));
+    alone(scan_parameter(prefix + "D", {heads}, InitKind::kOne));
+    alone({.name = prefix + "norm.weight",
+           .shape = {inner},
+           .shard = ShardRule::kColumn,
+           .init = InitKind::kOne});
+    alone(weight(prefix + "out.weight", {c_.hidden_size, inner}, ShardRule::kRow, branch_std_));
+  }
+
+  void mamba1(const std::string& prefix) {
+    const int64_t inner = c_.mamba1_inner();
+    const int64_t states = c_.mamba1_state_dim;
+    const int64_t rank = c_.mamba1_dt_rank;
+    fused(prefix + "in.weight",
+          weights(prefix, {{"x", inner}, {"z", inner}}, c_.hidden_size, ShardRule::kColumn));
+    convolution(prefix, {{"conv", inner}});
+    fused(prefix + "x_proj.weight",
+          weights(prefix, {{"dt_low", rank}, {"B", states}, {"C", states}}, inner, ShardRule::kRow));
+    alone(uniform(weight(prefix + "dt_proj.weight", {inner, rank}, ShardRule::kColumn, 0.0),
+                  1.0 / std::sqrt(static_cast<double>(rank))));
+    step_bias(prefix, inner);
+    alone(scan_parameter(prefix + "A_log", {inner, states}, InitKind::kLogCount));
+    alone(scan_parameter(prefix + "D", {inner}, InitKind::kOne));
+    alone(weight(prefix + "out.weight", {c_.hidden_size, inner}, ShardRule::kRow, branch_std_));
   }
 
   const ModelConfig& c_;

@@ -202,6 +202,14 @@ size_t unit_end(const Pattern& pattern, size_t begin, size_t end) {
   return begin + (pair ? 2 : 1);
 }
 
+bool has_mamba(const Pattern& pattern) {
+  return count_of(pattern, LayerKind::kMamba2) + count_of(pattern, LayerKind::kMamba1) > 0;
+}
+
+int64_t count_of(const Pattern& pattern, LayerKind kind) {
+  return std::count(pattern.layers.begin(), pattern.layers.end(), kind);
+}
+
 bool is_transformer(const Pattern& pattern) {
   return static_cast<size_t>(count_pairs(pattern)) * 2 == pattern.layers.size();
 }
@@ -225,7 +233,8 @@ std::string_view layer_kind_name(LayerKind kind) {
 }
 
 bool is_buildable(LayerKind kind) {
-  return kind == LayerKind::kAttention || kind == LayerKind::kMlp;
+  return kind == LayerKind::kAttention || kind == LayerKind::kMlp || kind == LayerKind::kMamba2 ||
+         kind == LayerKind::kMamba1;
 }
 
 }  // namespace phalanx

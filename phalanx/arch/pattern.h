@@ -55,6 +55,11 @@ int64_t count_pairs(const Pattern& pattern);
 // starts at `begin`; what recomputation counts.
 size_t unit_end(const Pattern& pattern, size_t begin, size_t end);
 
+// Has at least one Mamba layer.
+bool has_mamba(const Pattern& pattern);
+
+int64_t count_of(const Pattern& pattern, LayerKind kind);
+
 // Nothing but `*-` pairs.
 bool is_transformer(const Pattern& pattern);
 

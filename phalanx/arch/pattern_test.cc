@@ -77,6 +77,10 @@ TEST(Pattern, MistakesAreMarked) {
   EXPECT_EQ(message_of([] { parse_pattern("(*?-)x12"); }),
             "model.pattern: got '?' at character 3; needed one of * - M m E X, |, or a group (..)xN. "
             "Fix: correct the marked place\n    (*?-)x12\n      ^");
+  // Megatron's other kinds: gated delta net, sparse and latent attention, multi-token prediction.
+  EXPECT_THAT(message_of([] { parse_pattern("M-M-GM"); }), HasSubstr("got 'G' at character 5;"));
+  EXPECT_THAT(message_of([] { parse_pattern("M+"); }), HasSubstr("\n    M+\n     ^"));
+  EXPECT_THAT(message_of([] { parse_pattern("M*-/M*-"); }), HasSubstr("got '/' at character 4;"));
   EXPECT_THAT(message_of([] { parse_pattern("*- *-", "--pattern"); }),
               HasSubstr("--pattern: got a space at character 3;"));
   EXPECT_THAT(message_of([] { parse_pattern("*-\n"); }), HasSubstr("got white space at character 3;"));
@@ -124,12 +128,22 @@ TEST(Pattern, HostileTextIsBounded) {
   EXPECT_THROW(parse_pattern("(" + deepest + ")x1"), Error);
 }
 
-TEST(Pattern, KindsHaveNamesAndTwoAreBuilt) {
+TEST(Pattern, CountsKinds) {
+  const Pattern pattern = parse_pattern("M-M*|-MmX");
+  EXPECT_EQ(count_of(pattern, LayerKind::kMamba2), 3);
+  EXPECT_EQ(count_of(pattern, LayerKind::kMlp), 2);
+  EXPECT_EQ(count_of(pattern, LayerKind::kExperts), 0);
+  EXPECT_TRUE(has_mamba(pattern));
+  EXPECT_TRUE(has_mamba(parse_pattern("*-m")));
+  EXPECT_FALSE(has_mamba(parse_pattern("*-EX")));
+}
+
+TEST(Pattern, KindsHaveNamesAndFourAreBuilt) {
   EXPECT_EQ(layer_kind_name(LayerKind::kMamba2), "Mamba-2");
   EXPECT_EQ(layer_kind_name(LayerKind::kCrossAttention), "gated cross-attention");
-  EXPECT_TRUE(is_buildable(LayerKind::kAttention));
-  EXPECT_TRUE(is_buildable(LayerKind::kMlp));
-  for (const char kind : std::string_view("MmEX"))
+  for (const char kind : std::string_view("*-Mm"))
+    EXPECT_TRUE(is_buildable(static_cast<LayerKind>(kind))) << kind;
+  for (const char kind : std::string_view("EX"))
     EXPECT_FALSE(is_buildable(static_cast<LayerKind>(kind))) << kind;
 }
 

@@ -1,6 +1,7 @@
 #include "phalanx/arch/presets.h"
 
 #include <array>
+#include <string>
 
 namespace phalanx {
 namespace {
@@ -86,6 +87,39 @@ constexpr auto kLlamaSizes = std::to_array<LlamaSize>({
     {"mistral-7b", 32, 4096, 32, 8, 14336, 32768, 32000, 1e-5, 1e4, false},
 });
 
+// Of Waleffe et al. 2024 (arXiv 2406.07887). Megatron-LM examples/mamba/train.sh: sizes, ratios, groups, the erf GELU that
+// is Megatron's default; arXiv table and models.md 3.3 for the reference transformer and the vocabulary.
+struct WaleffeSize {
+  std::string_view name;
+  int64_t layers;
+  int64_t hidden;
+  int64_t heads;
+  double attention_ratio;
+  double mlp_ratio;
+};
+
+constexpr auto kWaleffeSizes = std::to_array<WaleffeSize>({
+    {"mamba2-hybrid-800m", 48, 1024, 16, 0.08, 0.5},
+    {"mamba2-hybrid-8b", 56, 4096, 32, 0.08, 0.5},
+    {"mamba2-8b", 56, 4096, 0, 0.0, 0.0},  // the same script with both ratios 0
+    {"transformer-8b", 32, 4096, 32, 0.0, 0.0},
+});
+
+// state-spaces/mamba README.md; vocabulary 50277, stored as 50280 (models.md 1.2, 1.3).
+struct MambaSize {
+  std::string_view name;
+  int64_t layers;
+  int64_t hidden;
+};
+
+constexpr auto kMambaSizes = std::to_array<MambaSize>({
+    {"mamba-130m", 24, 768},
+    {"mamba-370m", 48, 1024},
+    {"mamba-790m", 48, 1536},
+    {"mamba-1.4b", 48, 2048},
+    {"mamba-2.8b", 64, 2560},
+});
+
 ModelConfig gpt(const GptSize& size) {
   ModelConfig c;
   c.num_layers = size.layers;
@@ -124,6 +158,45 @@ ModelConfig llama(const LlamaSize& size) {
   return c;
 }
 
+ModelConfig waleffe(const WaleffeSize& size) {
+  ModelConfig c;
+  c.num_layers = size.layers;
+  c.hidden_size = size.hidden;
+  c.num_attention_heads = size.heads;
+  c.vocab_size = 256000;
+  c.seq_length = 4096;
+  c.activation = ActivationKind::kGelu;
+  c.bias = false;
+  c.tied_embeddings = false;
+  if (size.name == "transformer-8b") {
+    c.norm_1p = true;
+    c.activation = ActivationKind::kSquaredRelu;
+    c.position_embedding = PositionKind::kRope;
+    c.rotary_percent = 0.5;
+    return c;
+  }
+  c.is_hybrid_model = true;
+  c.hybrid_attention_ratio = size.attention_ratio;
+  c.hybrid_mlp_ratio = size.mlp_ratio;
+  if (size.heads > 0) c.num_query_groups = 8;
+  c.normalization = NormKind::kRmsNorm;
+  c.position_embedding = PositionKind::kNone;
+  return c;
+}
+
+ModelConfig mamba(const MambaSize& size) {
+  ModelConfig c;
+  c.pattern = "(m)x" + std::to_string(size.layers);
+  c.hidden_size = size.hidden;
+  c.vocab_size = 50280;
+  c.make_vocab_size_divisible_by = 8;
+  c.seq_length = 2048;  // of a sample; there is no longest context
+  c.normalization = NormKind::kRmsNorm;
+  c.position_embedding = PositionKind::kNone;
+  c.bias = false;
+  return c;
+}
+
 }  // namespace
 
 std::optional<ModelConfig> find_preset(std::string_view name) {
@@ -133,6 +206,12 @@ std::optional<ModelConfig> find_preset(std::string_view name) {
   for (const LlamaSize& size : kLlamaSizes) {
     if (size.name == name) return llama(size);
   }
+  for (const WaleffeSize& size : kWaleffeSizes) {
+    if (size.name == name) return waleffe(size);
+  }
+  for (const MambaSize& size : kMambaSizes) {
+    if (size.name == name) return mamba(size);
+  }
   return std::nullopt;
 }
 
@@ -140,6 +219,8 @@ std::vector<std::string> preset_names() {
   std::vector<std::string> names;
   for (const GptSize& size : kGptSizes) names.emplace_back(size.name);
   for (const LlamaSize& size : kLlamaSizes) names.emplace_back(size.name);
+  for (const WaleffeSize& size : kWaleffeSizes) names.emplace_back(size.name);
+  for (const MambaSize& size : kMambaSizes) names.emplace_back(size.name);
   return names;
 }
 

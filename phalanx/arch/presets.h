@@ -1,6 +1,7 @@
 // File: phalanx/arch/presets.h
 //
-// Purpose: model configs by name: public models, the ten of the Megatron-LM weak-scaling table, small ones for a CPU.
+// Purpose: model configs by name: public models, the ten of the Megatron-LM weak-scaling table, the Mamba
+//   models and hybrids of Waleffe et al. and state-spaces, small ones for a CPU.
 // Contract: a preset states sizes only; what follows from them (size of a head, ffn of a GPT) stays 0, so that changing
 //   one size of a preset changes what depends on it. Call `finalize` before use. seq_length is the longest context of
 //   the model; dropout is 0 (the published pre-training values are not part of an architecture).

@@ -23,7 +23,7 @@ int64_t count(std::string_view name) {
 
 TEST(Presets, EveryNameGivesAValidModel) {
   const std::vector<std::string> names = preset_names();
-  EXPECT_EQ(names.size(), 36u);
+  EXPECT_EQ(names.size(), 45u);
   EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());
   for (const std::string& name : names) {
     ASSERT_TRUE(find_preset(name).has_value()) << name;
@@ -61,6 +61,65 @@ TEST(Presets, CountsEqualTransformers) {
   EXPECT_EQ(count("qwen2-1.5b"), 1543714304);
   EXPECT_EQ(count("qwen2-7b"), 7615616512);
   EXPECT_EQ(count("mistral-7b"), 7241732096);
+}
+
+// Exact sums of the parts in models.md 3.3, which prints 8.655, 8.237 and 8.540 billion.
+TEST(Presets, WaleffesModelsHaveThePublishedCounts) {
+  const int64_t table = 2 * int64_t{256000} * 4096;
+  EXPECT_EQ(count("mamba2-hybrid-8b"),
+            24 * int64_t{109640064} + 4 * int64_t{41947136} + 28 * int64_t{134221824} + table + 4096);
+  EXPECT_EQ(count("mamba2-8b"), 56 * int64_t{109640064} + table + 4096);
+  // Layer norms have a bias, which the parts do not: two a layer and the last.
+  EXPECT_EQ(count("transformer-8b"),
+            32 * (int64_t{67112960} + int64_t{134221824}) + table + 4096 + 65 * int64_t{4096});
+  EXPECT_NEAR(static_cast<double>(count("mamba2-hybrid-8b")) / 1e9, 8.655, 5e-4);
+  EXPECT_NEAR(static_cast<double>(count("mamba2-8b")) / 1e9, 8.237, 5e-4);
+  EXPECT_NEAR(static_cast<double>(count("transformer-8b")) / 1e9, 8.540, 5e-4);
+}
+
+TEST(Presets, HybridsComeFromTheirRatios) {
+  const ModelConfig big = preset("mamba2-hybrid-8b");
+  EXPECT_EQ(big.pattern, "M-M-M--M-M*-M-M-M-M--M*-M-M-M-M-M*--M-M-M-M-M*-M--M-M-M-");
+  EXPECT_EQ(big.mamba_num_heads, 128);
+  EXPECT_EQ(big.mamba_inner(), 8192);
+  EXPECT_EQ(big.mamba_norm_group_size, 1024);
+  EXPECT_EQ(big.kv_channels, 128);
+  EXPECT_EQ(big.num_query_groups, 8);
+  EXPECT_EQ(big.ffn_hidden_size, 16384);
+  EXPECT_EQ(big.position_embedding, PositionKind::kNone);
+  EXPECT_EQ(preset("mamba2-hybrid-800m").pattern, "M-M-M--M-*M-M-M-M--*M-M-M-M-*M--M-M-M-*M-M--M-M-");
+  EXPECT_EQ(preset("mamba2-8b").pattern, std::string(56, 'M'));
+  EXPECT_EQ(preset("mamba2-8b").num_attention_heads, 0);
+  ModelConfig shorter = *find_preset("mamba2-hybrid-8b");
+  shorter.num_layers = 24;
+  finalize(shorter);
+  EXPECT_EQ(shorter.pattern, "M-M-M--*M-M-M-M-*M--M-M-");
+  const ModelConfig reference = preset("transformer-8b");
+  EXPECT_EQ(reference.activation, ActivationKind::kSquaredRelu);
+  EXPECT_TRUE(reference.norm_1p);
+  EXPECT_EQ(reference.num_query_groups, 32);
+  EXPECT_EQ(reference.rotary_dim(), 64);
+}
+
+// From the shapes of models.md 1.2, written out; a tied table of 50280 rows and the last norm.
+TEST(Presets, Mamba1HasTheCountsOfItsShapes) {
+  const auto shapes = [](int64_t layers, int64_t hidden) {
+    const int64_t inner = 2 * hidden;
+    const int64_t rank = hidden / 16;
+    const int64_t mixer = 2 * inner * hidden + (inner * 4 + inner) + (rank + 2 * 16) * inner +
+                          (inner * rank + inner) + inner * 16 + inner + hidden * inner;
+    return layers * (mixer + hidden) + 50280 * hidden + hidden;
+  };
+  EXPECT_EQ(count("mamba-130m"), shapes(24, 768));
+  EXPECT_EQ(count("mamba-370m"), shapes(48, 1024));
+  EXPECT_EQ(count("mamba-790m"), shapes(48, 1536));
+  EXPECT_EQ(count("mamba-1.4b"), shapes(48, 2048));
+  EXPECT_EQ(count("mamba-2.8b"), shapes(64, 2560));
+  EXPECT_EQ(count("mamba-130m"), 129135360);
+  const ModelConfig c = preset("mamba-2.8b");
+  EXPECT_EQ(c.mamba1_dt_rank, 160);
+  EXPECT_EQ(c.padded_vocab_size(), 50280);
+  EXPECT_EQ(c.num_layers, 64);
 }
 
 struct PublishedSize {

@@ -33,6 +33,13 @@ constexpr MegatronDefault kDefaults[] = {
     {"model.attention_dropout", "0.1"},
     {"model.init_std", "0.02"},
     {"model.window_size", "0"},
+    {"model.is_hybrid_model", "false"},
+    {"model.hybrid_attention_ratio", "0.0"},
+    {"model.hybrid_mlp_ratio", "0.0"},
+    {"model.mamba_state_dim", "128"},
+    {"model.mamba_head_dim", "64"},
+    {"model.mamba_num_groups", "8"},
+    {"model.mamba_num_heads", "0"},  // 2 h / size of a head
     {"train.recompute", "none"},
     {"train.distribute_saved_activations", "false"},
     {"train.seed", "1234"},

@@ -6,8 +6,6 @@ namespace {
 
 using namespace megatron_rows;
 
-constexpr std::string_view kNoMamba = "Phalanx has no Mamba layers yet; drop it";
-
 constexpr std::string_view kNoPadding = "say --make-vocab-size-divisible-by 1";
 constexpr std::string_view kFusion = "kernels are chosen by device and shape, and fusing changes no equation";
 
@@ -64,12 +62,19 @@ constexpr MegatronFlag kRows[] = {
     no_value("--mtp-num-layers", "Phalanx has no multi-token prediction; drop it"),
     only("--attention-backend", "auto", "the attention kernel is chosen by device, dtype and shape"),
     only("--transformer-impl", "local", "every layer is Phalanx's own; Transformer Engine is not used"),
-    no_words("--spec", "the layers follow from --hybrid-layer-pattern; drop it"),
+    {"--spec", MegatronAction::kChoice, FlagKind::kWords, "model.is_hybrid_model",
+     "megatron.core.models.mamba.mamba_layer_specs=true",
+     "the layers follow from --hybrid-layer-pattern, or from the two hybrid ratios"},
     value("--hybrid-layer-pattern", "model.pattern"),
-    no_value("--mamba-state-dim", kNoMamba),
-    no_value("--mamba-head-dim", kNoMamba),
-    no_value("--mamba-num-groups", kNoMamba),
-    no_value("--mamba-num-heads", kNoMamba),
+    turns("--is-hybrid-model", "model.is_hybrid_model", "true"),
+    value("--mamba-state-dim", "model.mamba_state_dim"),
+    value("--mamba-head-dim", "model.mamba_head_dim"),
+    value("--mamba-num-groups", "model.mamba_num_groups"),
+    value("--mamba-num-heads", "model.mamba_num_heads"),
+    only("--mamba-training-ssm-states-dtype", "fp32",
+         "the scan of a Mamba layer keeps its states in fp32 or wider"),
+    always("--disable-mamba-mem-eff-path",
+           "a Mamba layer has one backward pass, which makes again what is cheap to make"),
     value("--vocab-size", "model.vocab_size"),
 
     choice("--recompute-granularity", "train.recompute", "full=full selective=selective",
@@ -89,7 +94,9 @@ constexpr MegatronFlag kRows[] = {
     no_switch("--no-position-embedding", "say --position-embedding-type rope or none"),
     no_value("--rotary-seq-len-interpolation-factor",
              "say --model.rope_scaling=linear --model.rope_scaling_factor=FACTOR"),
-    no_value("--hybrid-override-pattern", "say --hybrid-layer-pattern"),
+    value("--hybrid-override-pattern", "model.pattern"),
+    value("--hybrid-attention-ratio", "model.hybrid_attention_ratio"),
+    value("--hybrid-mlp-ratio", "model.hybrid_mlp_ratio"),
     no_switch("--checkpoint-activations", "say --recompute-activations, or --recompute-granularity full"),
     always("--use-mcore-models", "there is one implementation of each model"),
     always("--use-cpu-initialization",

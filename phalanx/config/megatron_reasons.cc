@@ -38,7 +38,9 @@ constexpr std::string_view kTokenizer =
 constexpr std::string_view kLogging =
     "Phalanx does not record that; drop it, metrics.jsonl holds what is recorded";
 constexpr std::string_view kOtherData = "Phalanx reads plain pre-training data only; drop it";
-constexpr std::string_view kMamba = "Phalanx has no Mamba or linear-attention layers yet; drop it";
+constexpr std::string_view kMamba =
+    "Mamba layers take no such setting; drop it, --help lists theirs under [model]";
+constexpr std::string_view kLinearAttention = "Phalanx has no linear-attention layers; drop it";
 constexpr std::string_view kRemaining = "Phalanx has nothing like it; drop it, --help lists what counts";
 
 // The first that matches decides.
@@ -50,7 +52,8 @@ constexpr Theme kThemes[] = {
     {kOtherModels,
      "bert biencoder retriever ict dino vision img swin patch-dim channels classes mask-type encoder decoder"},
     {kAttention, "mtp dsa mla lora kitchen rope-freq"},
-    {kMamba, "mamba linear-attention linear-conv linear-key linear-num linear-value gdp"},
+    {kMamba, "mamba"},
+    {kLinearAttention, "linear-attention linear-conv linear-key linear-num linear-value gdp"},
     {kRotary, "rope rotary yarn mrope mscale"},
     {kOptimizer, "muon lion sgd"},
     {kRestart, "fault inprocess ft straggler autoresume injection"},

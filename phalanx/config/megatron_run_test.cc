@@ -255,6 +255,50 @@ constexpr const char* kLlamaScript =
     "99,1,0 "
     "--no-create-attention-mask-in-dataloader --num-workers 1";
 
+// Of Waleffe et al.: examples/mamba/train.sh, its 8B half.
+constexpr const char* kHybridScript =
+    "--tensor-model-parallel-size 4 --sequence-parallel --pipeline-model-parallel-size 1 "
+    "--use-distributed-optimizer --overlap-param-gather --overlap-grad-reduce "
+    "--untie-embeddings-and-output-weights --init-method-std 0.02 --position-embedding-type none --num-layers 56 "
+    "--hidden-size 4096 --num-attention-heads 32 --group-query-attention --num-query-groups 8 "
+    "--hybrid-attention-ratio 0.08 --hybrid-mlp-ratio 0.5 --seq-length 4096 --max-position-embeddings 4096 "
+    "--train-samples 73242188 --lr-warmup-samples 50000 --lr-decay-samples 73192188 --save c --load c "
+    "--data-path d --data-cache-path e --split 99,1,0 --tokenizer-type GPTSentencePieceTokenizer "
+    "--tokenizer-model t --distributed-backend nccl --micro-batch-size 4 --global-batch-size 8 --lr 2.5e-4 "
+    "--min-lr 2.5e-5 --lr-decay-style cosine --weight-decay 0.1 --clip-grad 1.0 --attention-dropout 0.0 "
+    "--hidden-dropout 0.0 --disable-bias-linear --normalization RMSNorm --adam-beta1 0.9 --adam-beta2 0.95 "
+    "--log-interval 10 --save-interval 2000 --eval-interval 2000 --eval-iters 32 --bf16 --use-mcore-models "
+    "--spec megatron.core.models.mamba.mamba_layer_specs mamba_stack_spec "
+    "--no-create-attention-mask-in-dataloader --tensorboard-dir b";
+
+TEST(MegatronFlags, TheHybridsScriptParses) {
+  FullRun run;
+  apply_flags(run.tree, parse_flags(split_words(kHybridScript), run.tree, kRules), false);
+  EXPECT_EQ(run.tree.text("model.is_hybrid_model"), "true");
+  EXPECT_EQ(run.tree.text("model.hybrid_attention_ratio"), "0.08");
+  EXPECT_EQ(run.tree.text("model.hybrid_mlp_ratio"), "0.5");
+  EXPECT_EQ(run.tree.text("model.mamba_num_groups"), "8");
+  EXPECT_EQ(run.tree.text("model.activation"), "gelu");
+  EXPECT_EQ(run.tree.text("model.pattern"), "");
+}
+
+// Whoever has the script and whoever has the recipe train the same model in the same way.
+TEST(MegatronFlags, TheHybridsRecipeSaysWhatItsScriptSays) {
+  FullRun script;
+  apply_flags(script.tree, parse_flags(split_words(kHybridScript), script.tree, kRules), false);
+  FullRun recipe;
+  apply_megatron_defaults(recipe.tree);
+  apply_toml_file(recipe.tree, std::string(PHALANX_SOURCE_DIR) + "/recipes/mamba2_hybrid_8b.toml",
+                  Origin::kFile);
+  const std::set<std::string> places = {"data.data_path",  "data.data_cache_path", "data.tokenizer_model",
+                                        "checkpoint.save", "checkpoint.load",      "log.tensorboard_dir"};
+  for (const std::string& key : script.tree.keys()) {
+    if (places.count(key) == 0) {
+      EXPECT_EQ(recipe.tree.text(key), script.tree.text(key)) << key;
+    }
+  }
+}
+
 TEST(MegatronFlags, ExampleScriptsParse) {
   FullRun gpt;
   apply_flags(gpt.tree, parse_flags(split_words(kGptScript), gpt.tree, kRules), false);
@@ -291,7 +335,8 @@ TEST(MegatronTables, EveryNameStandsOnceAndEveryKeyExists) {
       EXPECT_EQ(find_megatron_flag("--" + std::string(name))->action, MegatronAction::kUnsupported);
     }
   }
-  EXPECT_EQ(names.size(), 874u + 8);  // 838 options, some with several spellings, and 8 that Megatron dropped
+  EXPECT_EQ(names.size(),
+            874u + 10);  // 838 options, some with several spellings, and 10 that Megatron dropped
   FullRun run;
   EXPECT_THAT(megatron_table_problems(run.tree), ElementsAre());
   SmallRun small;

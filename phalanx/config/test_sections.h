@@ -84,10 +84,11 @@ class FullRun {
     add("model",
         {"num_layers", "hidden_size", "num_attention_heads", "num_query_groups", "kv_channels",
          "ffn_hidden_size", "vocab_size", "make_vocab_size_divisible_by", "seq_length",
-         "max_position_embeddings", "window_size"},
+         "max_position_embeddings", "window_size", "mamba_state_dim", "mamba_head_dim", "mamba_num_groups",
+         "mamba_num_heads"},
         {"norm_epsilon", "rotary_base", "rotary_percent", "rope_scaling_factor", "hidden_dropout",
-         "attention_dropout", "init_std"},
-        {"norm_1p", "qk_norm", "bias", "qkv_bias", "tied_embeddings"},
+         "attention_dropout", "init_std", "hybrid_attention_ratio", "hybrid_mlp_ratio"},
+        {"norm_1p", "qk_norm", "bias", "qkv_bias", "tied_embeddings", "is_hybrid_model"},
         {"pattern", "normalization", "activation", "position_embedding", "rope_scaling"}, {}, {});
     add("parallel", {"tensor", "pipeline", "chunks", "context", "data", "world_size", "zero_stage"}, {},
         {"sequence_parallel"}, {"schedule", "order"}, {}, {});

@@ -141,11 +141,17 @@ void validate_model_on_mesh(const ModelNumbers& model, const ParallelConfig& c) 
   divides("num_attention_heads", model.num_attention_heads, "tensor", c.tensor);
   divides("ffn_hidden_size", model.ffn_hidden_size, "tensor", c.tensor);
   divides("padded vocab_size", model.padded_vocab_size, "tensor", c.tensor);
-  const int64_t groups = model.num_query_groups;
-  if (groups < 1 || (groups % c.tensor != 0 && c.tensor % groups != 0)) {
-    violations.push_back(fmt::format(
-        "num_query_groups = {} is neither a multiple nor a divisor of tensor = {}", groups, c.tensor));
-  }
+  const auto shares = [&](const char* name, int64_t users, int64_t groups) {
+    if (users == 0) return;  // no such layer
+    if (groups < 1 || (groups % c.tensor != 0 && c.tensor % groups != 0)) {
+      violations.push_back(
+          fmt::format("{} = {} is neither a multiple nor a divisor of tensor = {}", name, groups, c.tensor));
+    }
+  };
+  shares("num_query_groups", model.num_attention_heads, model.num_query_groups);
+  divides("mamba_num_heads", model.mamba_num_heads, "tensor", c.tensor);
+  shares("mamba_num_groups", model.mamba_num_heads, model.mamba_num_groups);
+  divides("mamba1 inner width", model.mamba1_inner, "tensor", c.tensor);
   // A context rank holds an early and a late piece of the sequence, so that causal work is even.
   if (c.context > 1) divides("seq_length", model.seq_length, "2 x context", 2 * c.context);
   if (c.sequence_parallel) {

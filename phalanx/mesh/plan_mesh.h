@@ -23,7 +23,7 @@ struct MeshPlan {
 
 MeshPlan plan_mesh(const ParallelConfig& config);
 
-// The numbers of a model that a mesh has to divide.
+// The numbers of a model that a mesh has to divide. Those of a kind of layer that it lacks are 0.
 struct ModelNumbers {
   int64_t num_attention_heads = 0;
   int64_t num_query_groups = 0;  // key/value heads
@@ -33,6 +33,9 @@ struct ModelNumbers {
   int64_t micro_batch_size = 1;
   int64_t num_layers = 0;
   int64_t stages_in_pattern = 0;  // stages the model's pattern names with `|`; 0: it names none
+  int64_t mamba_num_heads = 0;    // Mamba-2
+  int64_t mamba_num_groups = 0;
+  int64_t mamba1_inner = 0;  // channels
 };
 
 // `config` as plan_mesh returned it. All violations in one Error(kBadInput).

@@ -11,6 +11,7 @@
 namespace phalanx {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -123,6 +124,30 @@ TEST(ModelOnMesh, FitsAndDoesNotFit) {
               HasSubstr("num_layers = 12 is no multiple of pipeline x chunks = 5"));
   EXPECT_THAT(model_error(small_model(), {.pipeline = 8, .chunks = 2}),
               HasSubstr("num_layers = 12 is below pipeline x chunks = 16"));
+}
+
+TEST(ModelOnMesh, MambaLayersAreCutByHeadsGroupsAndChannels) {
+  ModelNumbers model = small_model();
+  model.mamba_num_heads = 24;
+  model.mamba_num_groups = 3;
+  model.mamba1_inner = 48;
+  EXPECT_EQ(model_error(model, {}), "(no error)");
+  EXPECT_THAT(model_error(model, {.tensor = 16}),
+              AllOf(HasSubstr("mamba_num_heads = 24 is no multiple of tensor = 16"),
+                    HasSubstr("mamba_num_groups = 3 is neither a multiple nor a divisor of tensor = 16"),
+                    Not(HasSubstr("mamba1"))));
+  model.mamba1_inner = 50;
+  EXPECT_THAT(model_error(model, {.tensor = 4}),
+              AllOf(HasSubstr("mamba1 inner width = 50 is no multiple of tensor = 4"),
+                    HasSubstr("mamba_num_groups = 3 is neither"), Not(HasSubstr("mamba_num_heads"))));
+  // Groups may be shared, and a model without attention has none of its numbers.
+  EXPECT_EQ(model_error({.padded_vocab_size = 512,
+                         .seq_length = 32,
+                         .num_layers = 12,
+                         .mamba_num_heads = 8,
+                         .mamba_num_groups = 2},
+                        {.tensor = 8}),
+            "(no error)");
 }
 
 TEST(ModelOnMesh, SequenceParallelNeedsTokensThatDivide) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "phalanx/arch/init_value.h"
 #include "phalanx/base/philox.h"
 
 namespace phalanx {
@@ -21,8 +22,14 @@ void normal_run(const RandomKey& key, double std, int64_t begin, int64_t end, do
   }
 }
 
+void formula_run(const RandomKey& key, const LogicalTensor& part, int64_t begin, int64_t end, double* out) {
+  for (int64_t e = begin; e < end; ++e)
+    out[e - begin] = init_value(part, e, philox_uniform(key, static_cast<uint64_t>(e)));
+}
+
 // The box of a tensor of one or two dims: a run of elements a row.
-Tensor normal_box(const Shape& shape, const Box& box, const RandomKey& key, double std) {
+Tensor initial_box(const LogicalTensor& part, const Box& box, const RandomKey& key) {
+  const Shape& shape = part.shape;
   const bool flat = shape.size() == 1;
   const int64_t width = flat ? shape[0] : shape[1];
   const int64_t first_row = flat ? 0 : box.begin[0];
@@ -37,7 +44,12 @@ Tensor normal_box(const Shape& shape, const Box& box, const RandomKey& key, doub
     for (int64_t r = begin * run_rows; r < std::min(rows, end * run_rows); r += run_rows) {
       const int64_t more = (std::min(rows, r + run_rows) - r - 1) * width;
       const int64_t from = (first_row + r) * width + first;
-      normal_run(key, std, from, from + more + columns, data + r * columns);
+      const int64_t to = from + more + columns;
+      if (part.init == InitKind::kNormal) {
+        normal_run(key, part.init_std, from, to, data + r * columns);
+      } else {
+        formula_run(key, part, from, to, data + r * columns);
+      }
     }
   });
   return values;
@@ -76,10 +88,10 @@ void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint
       case InitKind::kOne:
         home.fill_(1.0);
         break;
-      case InitKind::kNormal:
-        home.copy_(normal_box(part.shape, segment.global_box,
-                              {.seed = seed, .purpose = RandomPurpose::kInit, .step = 0, .layer = part.ordinal},
-                              part.init_std));
+      default:
+        home.copy_(
+            initial_box(part, segment.global_box,
+                        {.seed = seed, .purpose = RandomPurpose::kInit, .step = 0, .layer = part.ordinal}));
         break;
     }
   }

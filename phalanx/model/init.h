@@ -2,7 +2,8 @@
 //
 // Purpose: one fused parameter from its row of the table: storage, segments, initial values.
 // Contract: value of element e (flat index in the logical, unsharded tensor) = init_std * normal(seed, kInit, step 0,
-//   layer = ordinal of the tensor, element e). Computed in fp64, then rounded to the dtype.
+//   layer = ordinal of the tensor, element e), or the formula of arch/init_value.h with the uniform number of that key and
+//   element. Computed in fp64, then rounded to the dtype.
 #pragma once
 
 #include <memory>

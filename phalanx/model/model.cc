@@ -50,7 +50,9 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, const kerne
   const auto tensor_options = at::TensorOptions(options.dtype).device(options.device);
   for (const FusedParameter& spec : table_.parameters) {
     if (!holds(spec.name)) continue;
-    auto parameter = make_parameter(spec, parameter_slot(config_, spec, options_.part.place), tensor_options);
+    const bool wide = spec.parts[0].keep_fp32;
+    auto parameter = make_parameter(spec, parameter_slot(config_, spec, options_.part.place),
+                                    wide ? tensor_options.dtype(accumulator_of(options.dtype)) : tensor_options);
     if (options.initialise) initialise_parameter(*parameter, spec, options.seed);
     by_name_[spec.name] = parameter.get();
     parameters_.push_back(std::move(parameter));
@@ -63,6 +65,7 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, const kerne
                                  .paper_stash = options_.stash_mode == StashMode::kPaper,
                                  .recompute_core = options_.recompute.core};
   for (const ModelChunk& chunk : options_.part.chunks) build_chunk(chunk, context);
+  cache_shapes_ = cache_shapes();
   // A tied table serves both ends of the model.
   Parameter* const token = find("embedding.token.weight");
   if (token != nullptr && config_.tied_embeddings) {
@@ -178,20 +181,51 @@ Tensor Model::step(const Batch& batch, Side& side, Cache& cache) {
 
 Tensor Model::step(int chunk, const Tensor& x, const Batch& batch, Side& side, Cache& cache) {
   const c10::NoGradGuard no_grad;
+  if (cache.shapes() != cache_shapes_) {
+    throw Error(ErrorKind::kBadInput, {.where = "generation",
+                                       .got = "a cache whose layers or sizes are not this model's",
+                                       .needed = "one from make_cache() of the model",
+                                       .fix = "make a cache for each model"});
+  }
   Tensor y = x;
   for (const nn::ModulePtr& module : chunks_[static_cast<size_t>(chunk)])
     y = module->step(y, batch, side, cache);
   return y;
 }
 
-Cache Model::make_cache(int64_t page_size) const {
-  const int64_t groups = groups_of_rank(config_, options_.part.place.tp.size);
+std::vector<Cache::LayerShape> Model::cache_shapes() const {
+  const int ranks = options_.part.place.tp.size;
   std::vector<Cache::LayerShape> shapes;
   for (const LayerKind kind : parse_pattern(config_.pattern).layers) {
-    const bool attends = kind == LayerKind::kAttention;
-    shapes.push_back({attends ? groups : 0, attends ? config_.kv_channels : 0});
+    Cache::LayerShape& shape = shapes.emplace_back();
+    if (kind == LayerKind::kAttention) {
+      shape.groups = groups_of_rank(config_, ranks);
+      shape.head_dim = config_.kv_channels;
+    } else if (kind == LayerKind::kMamba2) {
+      const int64_t heads = config_.mamba_num_heads / ranks;
+      shape.taps = config_.mamba_conv_kernel - 1;
+      shape.channels = heads * config_.mamba_head_dim +
+                       2 * mamba_groups_of_rank(config_, ranks) * config_.mamba_state_dim;
+      shape.state = {heads, config_.mamba_head_dim, config_.mamba_state_dim};
+    } else if (kind == LayerKind::kMamba1) {
+      shape.taps = config_.mamba_conv_kernel - 1;
+      shape.channels = config_.mamba1_inner() / ranks;
+      shape.state = {shape.channels, config_.mamba1_state_dim};
+    }
   }
-  return Cache(std::move(shapes), page_size, at::TensorOptions(options_.dtype).device(options_.device));
+  // Layers of other ranks keep nothing here.
+  const auto held = [this](size_t layer) {
+    return std::ranges::any_of(options_.part.chunks,
+                               [layer](const ModelChunk& c) { return c.begin <= layer && layer < c.end; });
+  };
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    if (!held(i)) shapes[i] = {};
+  }
+  return shapes;
+}
+
+Cache Model::make_cache(int64_t page_size) const {
+  return Cache(cache_shapes(), page_size, at::TensorOptions(options_.dtype).device(options_.device));
 }
 
 std::vector<Parameter*> Model::parameters() {

@@ -3,7 +3,8 @@
 // Purpose: parameter table + layers -> what a rank runs. Owns the parameters; a Stage is an ordered list of modules.
 // Contract: parameters are created from the table (padded vocabulary rows are zero and belong to no segment) and
 //   initialised by Philox on logical elements, so initial weights do not depend on any layout. Activations flow in the
-//   parameters' dtype. The first module makes activations out of ids, the last returns nll [T].
+//   model's dtype, which is that of all parameters but the few that the table keeps in fp32. The first module makes
+//   activations out of ids, the last returns nll [T].
 // Chunks: a rank of a pipeline holds some stages, each a slice of the pattern, the first with the embedding, the last
 //   with final norm and head. Without chunks it holds everything. A tied embedding exists once on a rank that holds both
 //   ends, else as two copies whose gradients are summed.
@@ -85,11 +86,11 @@ class Model : public StageProgram {
   // Of a model in one piece: nll [T] of the batch; `dnll` is Batch::loss_weight.
   Tensor forward(const Batch& batch, Side& side, Stash& stash);
   void backward(const Tensor& dnll, const Batch& batch, Side& side, Stash& stash, WeightGrads& grads);
-  // Logits [rows, vocab] of new rows; the cache grows by them.
+  // Logits [rows, vocab] of new rows; the cache grows by them. Error(kBadInput): a cache of another model.
   Tensor step(const Batch& batch, Side& side, Cache& cache);
   // Of one chunk: boundary tensors as in forward, logits from the last stage. Rows are whole on every rank.
   Tensor step(int chunk, const Tensor& x, const Batch& batch, Side& side, Cache& cache);
-  // Of this rank's key/value groups. Layers are numbered as in the pattern; those of other ranks take no memory.
+  // Of this rank's key/value groups and heads. Layers are numbered as in the pattern; those of other ranks take no memory.
   Cache make_cache(int64_t page_size = 64) const;
 
   const ModelConfig& config() const { return config_; }
@@ -102,6 +103,7 @@ class Model : public StageProgram {
  private:
   bool holds(const std::string& fused_name) const;
   void build_chunk(const ModelChunk& chunk, const nn::BuildContext& context);
+  std::vector<Cache::LayerShape> cache_shapes() const;
   nn::ModulePtr recomputed(nn::ModulePtr module, const nn::BuildContext& context) const;
 
   ModelConfig config_;
@@ -110,6 +112,7 @@ class Model : public StageProgram {
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<std::string, Parameter*> by_name_;
   std::vector<std::vector<nn::ModulePtr>> chunks_;
+  std::vector<Cache::LayerShape> cache_shapes_;
   std::vector<std::vector<int>> first_layers_;  // of each module, in the pattern; for the stash
 };
 

@@ -5,24 +5,9 @@
 #include <cmath>
 
 #include "phalanx/base/error.h"
+#include "phalanx/nn/rows.h"
 
 namespace phalanx::nn {
-namespace {
-
-// Lengths of the runs of equal slots, in row order.
-std::vector<std::pair<int64_t, int64_t>> runs_of_slots(const Tensor& slot_T) {
-  const Tensor slots = slot_T.cpu().contiguous();
-  const int64_t* slot = slots.const_data_ptr<int64_t>();
-  std::vector<std::pair<int64_t, int64_t>> runs;  // slot, rows
-  for (int64_t t = 0; t < slots.size(0); ++t) {
-    if (runs.empty() || runs.back().first != slot[t]) runs.emplace_back(slot[t], 0);
-    ++runs.back().second;
-  }
-  return runs;
-}
-
-}  // namespace
-
 SelfAttention::SelfAttention(Parts parts, const AttentionShape& shape)
     : parts_(std::move(parts)), shape_(shape) {
   PHALANX_CHECK(parts_.q_norm.has_value() == parts_.k_norm.has_value(), "norms of q and k come together");
@@ -70,20 +55,13 @@ SelfAttention::Heads SelfAttention::pop_heads(Stash& stash) const {
 }
 
 kernels::AttentionInputs SelfAttention::inputs(const Heads& heads, const Batch& batch) const {
-  const int64_t samples = batch.num_samples;
-  const int64_t rows = heads.q_TAD.size(0);
-  PHALANX_CHECK(samples > 0 && rows % samples == 0, "samples of a batch have equally many rows");
-  const auto by_sample = [&](const Tensor& x) {
-    return x.view({samples, rows / samples, x.size(1), x.size(2)});
-  };
-  kernels::AttentionInputs in{.q = by_sample(heads.q_TAD),
-                              .k = by_sample(heads.k_TGD),
-                              .v = by_sample(heads.v_TGD),
-                              .document = {},
+  kernels::AttentionInputs in{.q = by_sample(heads.q_TAD, batch),
+                              .k = by_sample(heads.k_TGD, batch),
+                              .v = by_sample(heads.v_TGD, batch),
+                              .document = documents_by_sample(batch),
                               .sample = {}};
-  if (batch.document.defined()) in.document = batch.document.view({samples, rows / samples});
   if (batch.training && shape_.dropout > 0.0) {
-    const Tensor first_id = batch.token_id.view({samples, rows / samples}).select(1, 0);
+    const Tensor first_id = by_sample(batch.token_id, batch).select(1, 0);
     in.sample = first_id.div(batch.seq_length, "floor");
   }
   return in;
@@ -147,14 +125,12 @@ Tensor SelfAttention::step(const Tensor& x_TH, const Batch& batch, Side&, Cache&
   attention.dropout = 0.0;
   const int64_t layer = shape_.cache_layer;
   const Tensor out = at::empty({x_TH.size(0), shape_.num_heads, shape_.head_dim}, x_TH.options());
-  int64_t begin = 0;
-  for (const auto& [slot, rows] : runs_of_slots(batch.slot)) {
-    const auto mine = [begin, rows](const Tensor& x) { return x.narrow(0, begin, rows); };
-    const int64_t first = cache.length(layer, slot);
-    cache.append(layer, slot, mine(heads.k_TGD), mine(heads.v_TGD));
-    const auto [k, v] = cache.read(layer, slot);
+  for (const SlotRun& run : runs_of_slots(batch.slot)) {
+    const auto mine = [&run](const Tensor& x) { return x.narrow(0, run.first, run.rows); };
+    const int64_t first = cache.length(layer, run.slot);
+    cache.append(layer, run.slot, mine(heads.k_TGD), mine(heads.v_TGD));
+    const auto [k, v] = cache.read(layer, run.slot);
     mine(out).copy_(kernels::attention_step(mine(heads.q_TAD), k, v, first, attention));
-    begin += rows;
   }
   return parts_.out.forward(out.flatten(1));
 }

@@ -6,6 +6,8 @@
 #include "phalanx/nn/attention.h"
 #include "phalanx/nn/embedding.h"
 #include "phalanx/nn/head.h"
+#include "phalanx/nn/mamba1.h"
+#include "phalanx/nn/mamba2.h"
 #include "phalanx/nn/mlp.h"
 #include "phalanx/nn/norm.h"
 #include "phalanx/nn/paper_layers.h"
@@ -75,23 +77,84 @@ ModulePtr make_mlp(int index, const BuildContext& context) {
       make_linear(context, layer + ".mlp.down", ShardRule::kRow), activation);
 }
 
+ModulePtr make_mamba2(int index, int64_t cache_layer, const BuildContext& context) {
+  const ModelConfig& config = context.config;
+  const int ranks = context.tensor_group.size();
+  Mamba2Shape shape;
+  shape.cache_layer = cache_layer;
+  shape.num_heads = config.mamba_num_heads / ranks;
+  shape.num_groups = mamba_groups_of_rank(config, ranks);
+  shape.head_dim = config.mamba_head_dim;
+  shape.state_dim = config.mamba_state_dim;
+  shape.conv_kernel = config.mamba_conv_kernel;
+  const kernels::SsdSpec ssd{
+      .chunk = config.mamba_chunk_size, .dt_min = config.mamba_dt_min, .dt_max = config.mamba_dt_limit()};
+  const kernels::GatedNormSpec gate_norm{.group_size = config.mamba_norm_group_size,
+                                         .epsilon = config.norm_epsilon,
+                                         .norm_before_gate = config.mamba_norm_before_gate,
+                                         .channels_global = config.mamba_inner(),
+                                         .first_channel = context.tensor_group.rank() * shape.inner(),
+                                         .group = &context.tensor_group};
+  const std::string layer = fmt::format("layers.{}", index);
+  const std::string mamba = layer + ".mamba";
+  Mamba2::Parts parts{.norm = make_norm(context, layer + ".norm"),
+                      .in = make_linear(context, mamba + ".in", ShardRule::kColumn),
+                      .conv_weight = context.parameter(mamba + ".conv.weight"),
+                      .conv_bias = context.parameter(mamba + ".conv.bias"),
+                      .dt_bias = context.parameter(mamba + ".dt_bias"),
+                      .A_log = context.parameter(mamba + ".A_log"),
+                      .D = context.parameter(mamba + ".D"),
+                      .gate_norm = context.parameter(mamba + ".norm.weight"),
+                      .out = make_linear(context, mamba + ".out", ShardRule::kRow)};
+  return std::make_unique<Mamba2>(std::move(parts), shape, ssd, gate_norm, context.gemm);
+}
+
+ModulePtr make_mamba1(int index, int64_t cache_layer, const BuildContext& context) {
+  const ModelConfig& config = context.config;
+  const Mamba1Shape shape{.cache_layer = cache_layer,
+                          .inner = config.mamba1_inner() / context.tensor_group.size(),
+                          .state_dim = config.mamba1_state_dim,
+                          .dt_rank = config.mamba1_dt_rank,
+                          .conv_kernel = config.mamba_conv_kernel};
+  const std::string layer = fmt::format("layers.{}", index);
+  const std::string mamba = layer + ".mamba1";
+  Mamba1::Parts parts{.norm = make_norm(context, layer + ".norm"),
+                      .in = make_linear(context, mamba + ".in", ShardRule::kColumn),
+                      .conv_weight = context.parameter(mamba + ".conv.weight"),
+                      .conv_bias = context.parameter(mamba + ".conv.bias"),
+                      .x_proj = make_linear(context, mamba + ".x_proj", ShardRule::kRow),
+                      .dt_proj = make_linear(context, mamba + ".dt_proj", ShardRule::kReplicated),
+                      .dt_bias = context.parameter(mamba + ".dt_bias"),
+                      .A_log = context.parameter(mamba + ".A_log"),
+                      .D = context.parameter(mamba + ".D"),
+                      .out = make_linear(context, mamba + ".out", ShardRule::kRow)};
+  return std::make_unique<Mamba1>(std::move(parts), shape, context.tensor_group);
+}
+
 }  // namespace
 
 ModulePtr make_layer(char kind, int index, const BuildContext& context, int64_t cache_layer) {
+  if (cache_layer == kSameAsIndex) cache_layer = index;
   ModulePtr branch;
   switch (kind) {
     case '*':
-      branch = make_attention(index, cache_layer == kSameAsIndex ? index : cache_layer, context);
+      branch = make_attention(index, cache_layer, context);
       break;
     case '-':
       branch = make_mlp(index, context);
+      break;
+    case 'M':
+      branch = make_mamba2(index, cache_layer, context);
+      break;
+    case 'm':
+      branch = make_mamba1(index, cache_layer, context);
       break;
     default:
       throw Error(ErrorKind::kBadInput,
                   {.where = fmt::format("model.pattern, layer {}", index),
                    .got = fmt::format("layer kind '{}', which is not implemented", kind),
-                   .needed = "'*' (attention) or '-' (MLP)",
-                   .fix = "use a pattern of '*' and '-'"});
+                   .needed = "'*' (attention), '-' (MLP), 'M' (Mamba-2) or 'm' (Mamba-1)",
+                   .fix = "use a pattern of these"});
   }
   return make_plain_or_paper<ResidualLayer, PaperResidual>(
       context, std::move(branch), index, context.config.hidden_size, context.config.hidden_dropout,

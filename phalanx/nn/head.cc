@@ -50,8 +50,10 @@ Tensor LossHead::backward(const Tensor& dy_T, const Batch& batch, Side&, Stash& 
   return stash.pop();
 }
 
-Tensor LossHead::step(const Tensor& x_TH, const Batch&, Side&, Cache&) {
-  return kernels::head_logits(x_TH, weight_->full(), valid_vocab_, *gemm_, group_);
+Tensor LossHead::step(const Tensor& x_TH, const Batch& batch, Side&, Cache&) {
+  const Tensor& rows = batch.logit_rows;
+  const Tensor x = rows.defined() ? x_TH.index_select(0, rows) : x_TH;
+  return kernels::head_logits(x, weight_->full(), valid_vocab_, *gemm_, group_);
 }
 
 }  // namespace phalanx::nn

@@ -173,12 +173,25 @@ Tensor reference_embedding(const Values& values, const ModelConfig& config, cons
   return reference_dropout(x, batch, RandomPurpose::kEmbeddingDropout, 0, config.hidden_dropout);
 }
 
+Tensor reference_branch(const Tensor& x, const Values& values, int index, const ModelConfig& config,
+                        const Batch& batch) {
+  switch (config.pattern[static_cast<size_t>(index)]) {
+    case '*':
+      return reference_attention(x, values, index, config, batch);
+    case 'M':
+      return reference_mamba2(x, values, index, config, batch);
+    case 'm':
+      return reference_mamba1(x, values, index, config, batch);
+    default:
+      return reference_mlp(x, values, index, config);
+  }
+}
+
 Tensor reference_hidden(const Values& values, const ModelConfig& config, const Batch& batch) {
   Tensor x = reference_embedding(values, config, batch);
   for (size_t i = 0; i < config.pattern.size(); ++i) {
     const int index = static_cast<int>(i);
-    const Tensor branch = config.pattern[i] == '*' ? reference_attention(x, values, index, config, batch)
-                                                   : reference_mlp(x, values, index, config);
+    const Tensor branch = reference_branch(x, values, index, config, batch);
     x = x + reference_dropout(branch, batch, RandomPurpose::kHiddenDropout, index, config.hidden_dropout);
   }
   return reference_norm(x, values, "final_norm", config);

@@ -29,10 +29,28 @@ struct Generator {
   explicit Generator(const ModelConfig& config, int64_t page_size)
       : model(config),
         modules(model.build()),
-        cache(std::vector<Cache::LayerShape>{{groups(), head_dim()}, {}, {groups(), head_dim()}, {}},
-              page_size, at::TensorOptions(at::kDouble)) {}
-  int64_t groups() const { return model.config().num_query_groups; }
-  int64_t head_dim() const { return model.config().kv_channels; }
+        cache(shapes(), page_size, at::TensorOptions(at::kDouble)) {}
+
+  std::vector<Cache::LayerShape> shapes() const {
+    const ModelConfig& c = model.config();
+    std::vector<Cache::LayerShape> result;
+    for (const char kind : c.pattern) {
+      Cache::LayerShape& shape = result.emplace_back();
+      if (kind == '*') {
+        shape.groups = c.num_query_groups;
+        shape.head_dim = c.kv_channels;
+      } else if (kind == 'M') {
+        shape.taps = c.mamba_conv_kernel - 1;
+        shape.channels = c.mamba_inner() + 2 * c.mamba_num_groups * c.mamba_state_dim;
+        shape.state = {c.mamba_num_heads, c.mamba_head_dim, c.mamba_state_dim};
+      } else if (kind == 'm') {
+        shape.taps = c.mamba_conv_kernel - 1;
+        shape.channels = c.mamba1_inner();
+        shape.state = {c.mamba1_inner(), c.mamba1_state_dim};
+      }
+    }
+    return result;
+  }
 
   // Logits of all rows of a training-shaped batch without dropout, by forward.
   Tensor forward_logits(Batch batch) {
@@ -68,6 +86,37 @@ const std::vector<std::vector<std::pair<size_t, int64_t>>> kSteps = {
     {{0, 3}, {1, 1}}, {{1, 4}, {2, 2}, {0, 1}}, {{2, 1}}, {{0, 1}, {2, 1}, {1, 1}},
     {{0, 1}},         {{0, 1}, {2, 3}, {1, 1}}};
 
+// Rows compared.
+int expect_steps_equal_forward(Generator& generator) {
+  int compared = 0;
+  const Batch batch = testing::make_batch(generator.model.config(), {.num_samples = 3});
+  const Tensor want = generator.forward_logits(batch);
+  std::vector<int64_t> slots, done(3, 0);
+  for (int s = 0; s < 3; ++s) slots.push_back(generator.cache.new_slot());
+  for (const auto& step : kSteps) {
+    std::vector<int64_t> tokens, positions, rows_slots, rows;
+    for (const auto& [sequence, count] : step) {
+      for (int64_t i = 0; i < count; ++i) {
+        rows.push_back(static_cast<int64_t>(sequence) * 7 + done[sequence]);
+        tokens.push_back(batch.tokens[rows.back()].item<int64_t>());
+        positions.push_back(done[sequence]++);
+        rows_slots.push_back(slots[sequence]);
+      }
+    }
+    const Tensor got = generator.step(tokens, positions, rows_slots);
+    EXPECT_LT(relative_error(got, want.index_select(0, at::tensor(rows))), 1e-12);
+    compared += static_cast<int>(rows.size());
+  }
+  EXPECT_EQ(done, (std::vector<int64_t>{7, 7, 7}));
+  for (const int64_t slot : slots) {
+    for (size_t layer = 0; layer < generator.model.config().pattern.size(); ++layer) {
+      const bool attends = generator.model.config().pattern[layer] == '*';
+      EXPECT_EQ(generator.cache.length(static_cast<int64_t>(layer), slot), attends ? 7 : 0);
+    }
+  }
+  return compared;
+}
+
 TEST(Step, RaggedMixedStepsEqualForward) {
   int compared = 0;
   for (const int64_t groups : {4, 2}) {
@@ -75,30 +124,7 @@ TEST(Step, RaggedMixedStepsEqualForward) {
       for (const PositionKind position : {PositionKind::kLearnedAbsolute, PositionKind::kRope}) {
         for (const bool qk_norm : {false, true}) {
           Generator generator(step_config(groups, window, position, qk_norm), /*page_size=*/2);
-          const Batch batch = testing::make_batch(generator.model.config(), {.num_samples = 3});
-          const Tensor want = generator.forward_logits(batch);
-          std::vector<int64_t> slots, done(3, 0);
-          for (int s = 0; s < 3; ++s) slots.push_back(generator.cache.new_slot());
-          for (const auto& step : kSteps) {
-            std::vector<int64_t> tokens, positions, rows_slots, rows;
-            for (const auto& [sequence, count] : step) {
-              for (int64_t i = 0; i < count; ++i) {
-                rows.push_back(static_cast<int64_t>(sequence) * 7 + done[sequence]);
-                tokens.push_back(batch.tokens[rows.back()].item<int64_t>());
-                positions.push_back(done[sequence]++);
-                rows_slots.push_back(slots[sequence]);
-              }
-            }
-            const Tensor got = generator.step(tokens, positions, rows_slots);
-            EXPECT_LT(relative_error(got, want.index_select(0, at::tensor(rows))), 1e-12);
-            compared += static_cast<int>(rows.size());
-          }
-          EXPECT_EQ(done, (std::vector<int64_t>{7, 7, 7}));
-          for (const int64_t slot : slots) {
-            EXPECT_EQ(generator.cache.length(0, slot), 7);
-            EXPECT_EQ(generator.cache.length(1, slot), 0) << "an MLP keeps nothing";
-            EXPECT_EQ(generator.cache.length(2, slot), 7);
-          }
+          compared += expect_steps_equal_forward(generator);
         }
       }
     }
@@ -106,8 +132,45 @@ TEST(Step, RaggedMixedStepsEqualForward) {
   EXPECT_EQ(compared, 16 * 21);
 }
 
-TEST(Step, CopiedSlotsShareThePrefixAndPartThen) {
-  Generator generator(step_config(2, 0, PositionKind::kRope, false), /*page_size=*/2);
+ModelConfig state_space_config(const std::string& pattern) {
+  ModelConfig config = step_config(2, 0, PositionKind::kNone, false);
+  config.pattern = pattern;
+  config.mamba_head_dim = 6;
+  config.mamba_num_heads = 4;
+  config.mamba_num_groups = 2;
+  config.mamba_state_dim = 3;
+  config.mamba_chunk_size = 2;
+  config.mamba1_state_dim = 3;
+  return config;
+}
+
+TEST(Step, StateSpaceLayersKeepWindowAndState) {
+  int compared = 0;
+  for (const char* pattern : {"M-M-", "m-m-", "M*m-"}) {
+    Generator generator(state_space_config(pattern), /*page_size=*/2);
+    compared += expect_steps_equal_forward(generator);
+  }
+  EXPECT_EQ(compared, 3 * 21);
+}
+
+TEST(Step, StatesTakeTheSameMemoryAtAnyLengthAndStartAnew) {
+  Generator generator(state_space_config("M-m-"), /*page_size=*/2);
+  int64_t slot = generator.cache.new_slot();
+  generator.step({1}, {0}, {slot});
+  const Tensor first = generator.step({2}, {1}, {slot});
+  const int64_t bytes = generator.cache.bytes_in_use();
+  EXPECT_GT(bytes, 0);
+  for (int64_t i = 2; i < 9; ++i) generator.step({3}, {i}, {slot});
+  EXPECT_EQ(generator.cache.bytes_in_use(), bytes);
+  generator.cache.free_slot(slot);
+  EXPECT_EQ(generator.cache.bytes_in_use(), 0);
+  slot = generator.cache.new_slot();  // in the same row of the pools
+  generator.step({1}, {0}, {slot});
+  EXPECT_TRUE(generator.step({2}, {1}, {slot}).equal(first));
+}
+
+void expect_copies_part(const ModelConfig& config) {
+  Generator generator(config, /*page_size=*/2);
   Batch batch = testing::make_batch(generator.model.config(), {.num_samples = 2});
   batch.tokens.narrow(0, 7, 3).copy_(batch.tokens.narrow(0, 0, 3));  // the same three tokens first
   const Tensor want = generator.forward_logits(batch);
@@ -120,6 +183,11 @@ TEST(Step, CopiedSlotsShareThePrefixAndPartThen) {
     EXPECT_LT(relative_error(got[0], want[7 + i]), 1e-12);
     EXPECT_LT(relative_error(got[1], want[i]), 1e-12);
   }
+}
+
+TEST(Step, CopiedSlotsShareThePrefixAndPartThen) {
+  expect_copies_part(step_config(2, 0, PositionKind::kRope, false));
+  expect_copies_part(state_space_config("M*m-"));
 }
 
 TEST(Step, CacheLayerCanDifferFromThePatternIndex) {

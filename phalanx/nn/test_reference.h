@@ -64,6 +64,13 @@ Tensor reference_norm(const Tensor& x, const Values& values, const std::string& 
 Tensor reference_attention(const Tensor& x, const Values& values, int index, const ModelConfig& config,
                            const Batch& batch);
 Tensor reference_mlp(const Tensor& x, const Values& values, int index, const ModelConfig& config);
+Tensor reference_mamba2(const Tensor& x, const Values& values, int index, const ModelConfig& config,
+                        const Batch& batch);
+Tensor reference_mamba1(const Tensor& x, const Values& values, int index, const ModelConfig& config,
+                        const Batch& batch);
+// Of the kind that the pattern has at `index`.
+Tensor reference_branch(const Tensor& x, const Values& values, int index, const ModelConfig& config,
+                        const Batch& batch);
 Tensor reference_dropout(const Tensor& x, const Batch& batch, RandomPurpose purpose, int layer, double p);
 Tensor reference_embedding(const Values& values, const ModelConfig& config, const Batch& batch);
 Tensor reference_logits(const Tensor& x, const Values& values, const ModelConfig& config);

@@ -39,7 +39,16 @@ int64_t mamba_parameters(const PlanModel& model, int64_t tp) {
   const int64_t heads = m.heads() / tp;
   const int64_t conv_width = inner + 2 * share(m.groups, tp) * m.state;
   const int64_t in_width = inner + conv_width + heads;
-  return model.hidden * in_width + conv_width * (m.conv + 1) + 3 * heads + inner + inner * model.hidden;
+  const int64_t conv = conv_width * (m.conv + (m.conv_bias ? 1 : 0));
+  return model.hidden * in_width + conv + 3 * heads + inner + inner * model.hidden;
+}
+
+int64_t mamba1_parameters(const PlanModel& model, int64_t tp) {
+  const Mamba1Sizes& m = model.mamba1;
+  const int64_t inner = m.inner / tp;
+  const int64_t conv = inner * (m.conv + (m.conv_bias ? 1 : 0));
+  // dt_bias and D, then A_log.
+  return 3 * inner * model.hidden + conv + inner * (m.low_width() + m.dt_rank) + 2 * inner + inner * m.state;
 }
 
 int64_t head_parameters(const PlanModel& model, int64_t rows) {
@@ -57,7 +66,7 @@ int64_t layer_parameters(const PlanModel& model, LayerKind kind, int64_t tp) {
   const int64_t norm = norm_parameters(model, model.hidden);
   if (kind == LayerKind::kAttention) return norm + attention_parameters(model, tp);
   if (kind == LayerKind::kMlp) return norm + mlp_parameters(model, tp);
-  return norm + mamba_parameters(model, tp);
+  return norm + (kind == LayerKind::kMamba2 ? mamba_parameters(model, tp) : mamba1_parameters(model, tp));
 }
 
 ParameterCounts count_parameters(const PlanModel& model) {
@@ -71,7 +80,7 @@ ParameterCounts count_parameters(const PlanModel& model) {
           .position_embedding = model.positions * model.hidden,
           .attention = all(LayerKind::kAttention),
           .mlp = all(LayerKind::kMlp),
-          .mamba = all(LayerKind::kMamba2),
+          .mamba = all(LayerKind::kMamba2) + all(LayerKind::kMamba1),
           .final_norm = norm_parameters(model, model.hidden),
           .head = model.tied ? 0 : table};
 }
@@ -81,7 +90,7 @@ std::vector<StageParameters> stage_parameters(const PlanModel& model, const Plan
   const int64_t rows = model.vocab / layout.tp;
   // One array by character instead of a map: the planner comes here for every layout of a search.
   std::array<int64_t, 128> by_kind{};
-  for (const LayerKind kind : {LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2}) {
+  for (const LayerKind kind : kPlannableKinds) {
     if (model.count(kind) > 0) by_kind[static_cast<size_t>(kind)] = layer_parameters(model, kind, layout.tp);
   }
   std::vector<StageParameters> stages;

@@ -9,7 +9,8 @@
 //   table for every model that can be built; what ranks store counts padding, replicas over tensor-parallel ranks
 //   (norms, row biases, key/value heads where there are fewer than ranks) and the second copy of a tied embedding.
 // Errors: a kind of layer that cannot be planned is Error(kBadInput). The layout must have passed check_layout.
-// Source: eq. 2; Mamba-2 shapes as in Megatron-LM's mixer.
+//   Mamba-1 layer, d inner, N states, r the rank of dt:  3dD + d(K + 1) + d(r + 2N) + dr + 2d + dN  + norm
+// Source: eq. 2; Mamba-1 as in models.md 1.2; Mamba-2 shapes as in Megatron-LM's mixer.
 #pragma once
 
 #include <cstdint>

@@ -58,6 +58,8 @@ TEST(Counts, EquationTwoByHand) {
 TEST(Counts, EqualTheParameterTableOfEveryPreset) {
   for (const std::string& name : preset_names()) {
     const ModelConfig config = finalized(*find_preset(name));
+    const Pattern pattern = parse_pattern(config.pattern);
+    if (!std::all_of(pattern.layers.begin(), pattern.layers.end(), is_plannable)) continue;  // Mamba-1
     const ParameterTable table = make_parameter_table(config);
     EXPECT_EQ(count_parameters(plan_model(config, name)).total(), table.num_parameters()) << name;
   }
@@ -87,6 +89,39 @@ TEST(Counts, EqualTheParameterTableOverTheSwitches) {
       const ModelConfig full = finalized(config);
       EXPECT_EQ(count_parameters(plan_model(full, "x")).total(), make_parameter_table(full).num_parameters())
           << bits;
+    }
+  }
+}
+
+TEST(Counts, EqualTheParameterTableOfHybrids) {
+  for (int bits = 0; bits < 16; ++bits) {
+    ModelConfig config;
+    config.pattern = (bits & 1) != 0 ? "M-*M" : "MM|M";
+    config.hidden_size = 24;
+    config.num_attention_heads = 4;
+    config.vocab_size = 50;
+    config.seq_length = 12;
+    config.mamba_head_dim = (bits & 2) != 0 ? 6 : 12;
+    config.mamba_num_heads = (bits & 4) != 0 ? 6 : 0;
+    config.mamba_num_groups = (bits & 8) != 0 ? 1 : 2;
+    config.mamba_state_dim = 7;
+    config.mamba_conv_kernel = 3;
+    const ModelConfig full = finalized(config);
+    EXPECT_EQ(count_parameters(plan_model(full, "x")).total(), make_parameter_table(full).num_parameters())
+        << bits;
+  }
+}
+
+// The presets are the models that the paper's figures are computed from.
+TEST(Counts, PublishedModelsAreTheirPresets) {
+  for (const PlanModel& published : {hybrid_8b(), mamba2_8b(), transformer_8b()}) {
+    const ModelConfig config = finalized(*find_preset(published.name));
+    EXPECT_EQ(count_parameters(published).total(), make_parameter_table(config).num_parameters())
+        << published.name;
+    const PlanModel planned = plan_model(config, published.name);
+    EXPECT_EQ(planned.pattern, published.pattern) << published.name;
+    if (planned.count(LayerKind::kMamba2) > 0) {
+      EXPECT_EQ(planned.mamba, published.mamba) << published.name;
     }
   }
 }

@@ -149,6 +149,28 @@ LayerTime mamba_time(const PriceContext& c) {
   return time;
 }
 
+// The scan is priced by the bytes it moves; its arithmetic, which no matrix unit does, is not.
+LayerTime mamba1_time(const PriceContext& c) {
+  const int64_t rows = sizes_of(c).rows;
+  const Mamba1Sizes& m = c.model.mamba1;
+  const int64_t inner = shard(m.inner, c.layout.tp);
+  LayerTime time = pair_of_linears(linear_time(rows, 2 * inner, c.model.hidden, c.cluster),
+                                   linear_time(rows, c.model.hidden, inner, c.cluster), c);
+  for (const LinearTime& linear : {linear_time(rows, m.low_width(), inner, c.cluster),
+                                   linear_time(rows, inner, m.dt_rank, c.cluster)}) {
+    time.forward.product += linear.forward;
+    time.backward_input.product += linear.input;
+    time.backward_weight.product += linear.weight;
+  }
+  const double elements = static_cast<double>(rows) * static_cast<double>(inner);
+  time.forward.core = memory_seconds(elements * 4, c.cluster);
+  time.backward_input.core = memory_seconds(elements * 8, c.cluster);
+  time.forward.pointwise = memory_seconds(elements * 4, c.cluster);
+  time.backward_input.pointwise = memory_seconds(elements * 8, c.cluster);
+  add_residual(c, time);
+  return time;
+}
+
 void add_recompute(const PriceContext& c, LayerKind kind, LayerTime& time) {
   const bool all =
       c.layout.recompute == PlanRecompute::kFull || (c.layout.recompute_mlp && kind == LayerKind::kMlp);
@@ -198,6 +220,8 @@ LayerTime layer_time(LayerKind kind, const PriceContext& context) {
       time = mamba_time(context);
       break;
     case LayerKind::kMamba1:
+      time = mamba1_time(context);
+      break;
     case LayerKind::kExperts:
     case LayerKind::kCrossAttention:
       PHALANX_CHECK(false, "check_layout refuses kinds that have no price");

@@ -10,7 +10,7 @@
 namespace phalanx {
 namespace {
 
-constexpr std::array kKinds = {LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2};
+constexpr auto& kKinds = kPlannableKinds;
 
 struct KindBytes {
   int64_t whole = 0;
@@ -53,6 +53,7 @@ int64_t widest(const PlanModel& model, int64_t tp) {
   if (model.count(LayerKind::kAttention) > 0)
     width = std::max(width, model.query_width() + 2 * std::max(model.key_width(), tp * model.head_dim));
   if (model.count(LayerKind::kMamba2) > 0) width = std::max(width, model.mamba.in_width());
+  if (model.count(LayerKind::kMamba1) > 0) width = std::max(width, 2 * model.mamba1.inner);
   return width / tp;
 }
 

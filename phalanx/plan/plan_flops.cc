@@ -12,8 +12,15 @@ double mamba_flops(const PlanModel& model, double tokens) {
   const auto inner = static_cast<double>(m.inner);
   const double in_projection = 2 * hidden * static_cast<double>(m.in_width());
   const double conv = 2 * static_cast<double>(m.conv * m.conv_width());
-  const double scan = 7 * inner * static_cast<double>(m.state);
-  return tokens * (in_projection + conv + scan + 2 * inner * hidden);
+  return tokens * (in_projection + conv + 2 * inner * hidden) + meter_scan_flops(m, tokens);
+}
+
+double mamba1_flops(const PlanModel& model, double tokens) {
+  const Mamba1Sizes& m = model.mamba1;
+  const auto inner = static_cast<double>(m.inner);
+  const double products =
+      3 * static_cast<double>(model.hidden) + static_cast<double>(m.low_width() + m.dt_rank);
+  return tokens * inner * (2 * products + 2 * static_cast<double>(m.conv) + 9 * static_cast<double>(m.state));
 }
 
 // Training FLOPs of a model that has only what is counted here; causal.
@@ -43,9 +50,20 @@ double core_flops(const PlanModel& model, const TokenBatch& batch, AttentionSpan
   return span == AttentionSpan::kFull ? 4 * square : 2 * square;
 }
 
+double meter_scan_flops(const MambaSizes& mamba, double tokens) {
+  return tokens * 7 * static_cast<double>(mamba.inner) * static_cast<double>(mamba.state);
+}
+
+double ssd_flops(const MambaSizes& mamba, double tokens, int64_t chunk) {
+  const auto inner = static_cast<double>(mamba.inner);
+  const auto shared = static_cast<double>(mamba.groups * mamba.state);
+  return tokens * (static_cast<double>(chunk) * (shared + inner) + 4 * inner * static_cast<double>(mamba.state));
+}
+
 double layer_flops(const PlanModel& model, LayerKind kind, const TokenBatch& batch, AttentionSpan span) {
   PHALANX_CHECK(is_plannable(kind), "a kind of layer that cannot be planned");
   if (kind == LayerKind::kMamba2) return mamba_flops(model, batch.tokens);
+  if (kind == LayerKind::kMamba1) return mamba1_flops(model, batch.tokens);
   if (kind == LayerKind::kMlp) return gpt_part(model, 0, 1, 0, batch) / 3;
   const double causal = gpt_part(model, 1, 0, 0, batch) / 3;
   return span == AttentionSpan::kCausal ? causal : causal + core_flops(model, batch, AttentionSpan::kCausal);
@@ -58,7 +76,7 @@ double head_flops(const PlanModel& model, const TokenBatch& batch) {
 double forward_flops(const PlanModel& model, const TokenBatch& batch, AttentionSpan span) {
   check_plannable(model.pattern, "pattern of " + model.name);
   double flops = head_flops(model, batch);
-  for (const LayerKind kind : {LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2}) {
+  for (const LayerKind kind : kPlannableKinds) {
     const int64_t layers = model.count(kind);
     if (layers > 0) flops += static_cast<double>(layers) * layer_flops(model, kind, batch, span);
   }

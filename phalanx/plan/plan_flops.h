@@ -6,6 +6,7 @@
 //     attention  2 T (h (q + 2k) + q h) + 2 Q q  (causal: half the square; 4 Q q for the whole)
 //     MLP        2 T c f h, c = 3 gated, else 2
 //     Mamba-2    2 T D (2d + 2GN + H) + 2 T K (d + 2GN) + 7 T d N + 2 T d D
+//     Mamba-1    2 T D 2d + 2 T K d + 2 T d (r + 2N) + 2 T r d + 9 T d N + 2 T d D
 //     head       2 T h V, once
 //   A step is three forwards (forward, input gradient, weight gradient). Full recompute adds the layers' forward once
 //   more, selective recompute the attention core's.
@@ -35,6 +36,11 @@ struct TokenBatch {
   double squared_lengths = 0;
 };
 TokenBatch token_batch(int64_t batch, int64_t sequence);
+
+// The scan of a Mamba-2 layer, forward: as Megatron's meter counts it (7 T d N), and as its products in chunks of Q rows
+// are, the masked half of a chunk once: T (Q G N + Q d + 4 d N).
+double meter_scan_flops(const MambaSizes& mamba, double tokens);
+double ssd_flops(const MambaSizes& mamba, double tokens, int64_t chunk);
 
 // Forward.
 double layer_flops(const PlanModel& model, LayerKind kind, const TokenBatch& batch, AttentionSpan span);

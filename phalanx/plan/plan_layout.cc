@@ -123,6 +123,9 @@ class LayoutCheck {
       divides("mamba heads", model_.mamba.heads(), "tp x cp", l_.tp * l_.cp);
       shares("mamba.groups", model_.mamba.groups);
     }
+    if (model_.count(LayerKind::kMamba1) > 0) {
+      divides("mamba1 inner width", model_.mamba1.inner, "tp x cp", l_.tp * l_.cp);
+    }
   }
 
   void check_sequence() {

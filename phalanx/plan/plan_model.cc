@@ -37,7 +37,7 @@ int64_t PlanModel::count(LayerKind kind) const {
 }
 
 bool is_plannable(LayerKind kind) {
-  return kind == LayerKind::kAttention || kind == LayerKind::kMlp || kind == LayerKind::kMamba2;
+  return std::find(kPlannableKinds.begin(), kPlannableKinds.end(), kind) != kPlannableKinds.end();
 }
 
 void check_plannable(const Pattern& pattern, const std::string& where) {
@@ -80,6 +80,22 @@ PlanModel plan_model(const ModelConfig& config, std::string name) {
   model.norm_bias = config.normalization == NormKind::kLayerNorm;
   model.tied = config.tied_embeddings;
   model.dropout = config.hidden_dropout > 0 || config.attention_dropout > 0;
+  if (model.count(LayerKind::kMamba2) > 0) {
+    model.mamba = {.inner = config.mamba_inner(),
+                   .state = config.mamba_state_dim,
+                   .groups = config.mamba_num_groups,
+                   .head_dim = config.mamba_head_dim,
+                   .conv = config.mamba_conv_kernel,
+                   .conv_bias = config.mamba_conv_bias,
+                   .norm_group = config.mamba_norm_group_size};
+  }
+  if (model.count(LayerKind::kMamba1) > 0) {
+    model.mamba1 = {.inner = config.mamba1_inner(),
+                    .state = config.mamba1_state_dim,
+                    .dt_rank = config.mamba1_dt_rank,
+                    .conv = config.mamba_conv_kernel,
+                    .conv_bias = config.mamba_conv_bias};
+  }
   return model;
 }
 
@@ -136,6 +152,12 @@ std::vector<std::string> model_violations(const PlanModel& model) {
       divides("mamba.inner", model.mamba.inner, "mamba.head_dim", model.mamba.head_dim);
       divides("mamba heads", model.mamba.heads(), "mamba.groups", model.mamba.groups);
     }
+  }
+  if (model.count(LayerKind::kMamba1) > 0) {
+    positive("mamba1.inner", model.mamba1.inner);
+    positive("mamba1.state", model.mamba1.state);
+    positive("mamba1.dt_rank", model.mamba1.dt_rank);
+    positive("mamba1.conv", model.mamba1.conv);
   }
   return violations;
 }

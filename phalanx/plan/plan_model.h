@@ -1,8 +1,8 @@
 // File: phalanx/plan/plan_model.h
 //
 // Purpose: the numbers of a model that decide its cost, for models that can be trained here and for published ones.
-// Contract: plain data. Layers are those of the pattern language; of them attention, MLP and Mamba-2 can be planned,
-//   and any other kind is Error(kBadInput) that marks its place. The sizes of a kind that the pattern lacks are not
+// Contract: plain data. Layers are those of the pattern language; of them attention, MLP, Mamba-2 and Mamba-1 can be
+//   planned, and any other kind is Error(kBadInput) that marks its place. The sizes of a kind that the pattern lacks are not
 //   looked at. `vocab` counts the rows that are stored and multiplied, padding included; `true_vocab` those that
 //   mean a token.
 // Units: elements; `sequence` and `positions` in tokens.
@@ -10,6 +10,7 @@
 // Example: const PlanModel gpt3 = paper_gpt("175B", 96, 12288, 96);
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,11 +26,24 @@ struct MambaSizes {
   int64_t groups = 8;
   int64_t head_dim = 64;
   int64_t conv = 4;
+  bool conv_bias = true;
+  int64_t norm_group = 0;  // channels of a group of the gated norm; 0: inner / groups
 
   int64_t heads() const { return head_dim == 0 ? 0 : inner / head_dim; }
   int64_t conv_width() const { return inner + 2 * groups * state; }    // x, B, C
   int64_t in_width() const { return inner + conv_width() + heads(); }  // z, x, B, C, dt
   bool operator==(const MambaSizes&) const = default;
+};
+
+struct Mamba1Sizes {
+  int64_t inner = 0;
+  int64_t state = 16;
+  int64_t dt_rank = 0;
+  int64_t conv = 4;
+  bool conv_bias = true;
+
+  int64_t low_width() const { return dt_rank + 2 * state; }  // delta, B, C
+  bool operator==(const Mamba1Sizes&) const = default;
 };
 
 struct PlanModel {
@@ -52,6 +66,7 @@ struct PlanModel {
   bool tied = true;
   bool dropout = true;  // masks are kept for the backward pass
   MambaSizes mamba;
+  Mamba1Sizes mamba1;
 
   int64_t count(LayerKind kind) const;
   int64_t query_width() const { return heads * head_dim; }
@@ -66,6 +81,8 @@ PlanModel plan_model(const ModelConfig& config, std::string name);
 PlanModel paper_gpt(std::string name, int64_t layers, int64_t hidden, int64_t heads, int64_t vocab = 51200,
                     int64_t sequence = 2048);
 
+inline constexpr std::array kPlannableKinds = {LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2,
+                                               LayerKind::kMamba1};
 bool is_plannable(LayerKind kind);
 
 // Error(kBadInput) with a caret under the first layer that cannot be planned.

@@ -44,6 +44,23 @@ TEST(PlanModel, TakesTheSizesOfAConfig) {
   EXPECT_EQ(gpt.token_rows(), 50257);
 }
 
+TEST(PlanModel, TakesTheMambaSizesOfAHybrid) {
+  ModelConfig config = *find_preset("mamba2-hybrid-800m");
+  config.mamba_num_heads = 24;
+  config.mamba_head_dim = 32;
+  config.mamba_num_groups = 4;
+  config.mamba_state_dim = 16;
+  config.mamba_conv_kernel = 3;
+  const PlanModel model = planned(config);
+  EXPECT_EQ(model.mamba, (MambaSizes{.inner = 768, .state = 16, .groups = 4, .head_dim = 32, .conv = 3}));
+  EXPECT_EQ(model.mamba.heads(), 24);
+  EXPECT_THAT(model_violations(model), IsEmpty());
+  config.pattern = "*-";
+  config.num_layers = 0;
+  config.hybrid_attention_ratio = config.hybrid_mlp_ratio = 0.0;
+  EXPECT_EQ(planned(config).mamba, MambaSizes{});
+}
+
 TEST(PlanModel, EitherDropoutKeepsMasks) {
   ModelConfig config = *find_preset("gpt2");
   config.hidden_dropout = 0.1;

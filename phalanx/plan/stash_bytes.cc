@@ -7,7 +7,8 @@
 namespace phalanx {
 namespace {
 
-constexpr int64_t kScanChunk = 128;  // tokens between kept states
+constexpr int64_t kScanChunk = 128;   // tokens between kept states
+constexpr int64_t kScan1Chunk = 64;  // of kernels/selective_scan
 
 struct Sizes {
   int64_t tokens = 0;  // of a micro-batch on a context rank
@@ -48,8 +49,10 @@ class Layer {
       attention();
     } else if (kind == LayerKind::kMlp) {
       mlp();
-    } else {
+    } else if (kind == LayerKind::kMamba2) {
       mamba();
+    } else {
+      mamba1();
     }
     if (paper_ && model_.dropout) items_.push_back({"dropout mask", sizes_.stream});
     return std::move(items_);
@@ -120,10 +123,21 @@ class Layer {
     }
     elements("mamba scan output", sizes_.tokens * inner);
     if (!paper_) {
-      statistics("mamba norm rstd", sizes_.tokens * groups);
+      const int64_t norm_group = m.norm_group > 0 ? m.norm_group : m.inner / m.groups;
+      statistics("mamba norm rstd", sizes_.tokens * std::max<int64_t>(1, inner / norm_group));
     } else if (whole_) {
       elements("out-projection input", sizes_.tokens * inner);
     }
+  }
+
+  void mamba1() {
+    const Mamba1Sizes& m = model_.mamba1;
+    const int64_t inner = m.inner / layout_.tp;
+    elements("mamba1 x z", sizes_.tokens * 2 * inner);
+    elements("mamba1 dt B C", sizes_.tokens * m.low_width());
+    const int64_t chunks = layout_.micro_batch * ((model_.sequence + kScan1Chunk - 1) / kScan1Chunk);
+    statistics("mamba1 chunk states", chunks * (inner / layout_.cp) * m.state);
+    elements("mamba1 scan output", sizes_.tokens * inner);
   }
 
   const PlanModel& model_;
@@ -200,7 +214,12 @@ int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKi
       const int64_t in_width = 2 * inner + 2 * share(m.groups, layout.tp) * m.state + m.heads() / layout.tp;
       return bytes.activation * (ends + sizes.tokens * (inner + in_width));
     }
-    case LayerKind::kMamba1:
+    case LayerKind::kMamba1: {
+      const Mamba1Sizes& m = model.mamba1;
+      const int64_t inner = m.inner / layout.tp;
+      // dy and o, d(x, z) and u, d(delta, B, C) and the convolution, d(dt) and delta.
+      return bytes.activation * (ends + sizes.tokens * (inner + 2 * inner + m.low_width() + inner + inner + m.dt_rank));
+    }
     case LayerKind::kExperts:
     case LayerKind::kCrossAttention:
       break;

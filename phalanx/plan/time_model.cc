@@ -129,7 +129,7 @@ std::vector<StageTime> stage_times(const PlanModel& model, const PlanLayout& lay
   const StepComm comm = step_comm(model, layout, cluster, software, 0);
   const PriceContext context{
       .model = model, .layout = layout, .cluster = cluster, .software = software, .comm = comm.layer};
-  constexpr std::array kinds = {LayerKind::kAttention, LayerKind::kMlp, LayerKind::kMamba2};
+  constexpr auto& kinds = kPlannableKinds;
   std::array<LayerTime, kinds.size()> times;
   for (size_t k = 0; k < kinds.size(); ++k) {
     if (model.count(kinds[k]) > 0) times[k] = layer_time(kinds[k], context);

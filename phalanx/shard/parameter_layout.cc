@@ -10,10 +10,11 @@
 namespace phalanx {
 namespace {
 
-// Of "layers.3.attention.k.weight" the last two words without ".weight" or ".bias": "attention.k".
+// Of "layers.3.attention.k.weight" the last two words without ".weight" or ".bias": "attention.k". Others keep their last
+// word: "mamba.A_log".
 std::string_view role_of(const LogicalTensor& tensor) {
   std::string_view name = tensor.name;
-  name = name.substr(0, name.rfind('.'));
+  if (name.ends_with(".weight") || name.ends_with(".bias")) name = name.substr(0, name.rfind('.'));
   const size_t last = name.rfind('.');
   if (last == std::string_view::npos) return name;
   const size_t before = name.rfind('.', last - 1);
@@ -28,23 +29,37 @@ bool is_key_or_value(std::string_view role) {
   return is_one_of(role, {"attention.k", "attention.v"});
 }
 
+bool is_mamba_group(std::string_view role) {
+  return is_one_of(role, {"mamba.B", "mamba.C", "mamba.conv_B", "mamba.conv_C"});
+}
+
+// A rank may have the same piece as its neighbour, and only a part of its gradient.
+bool may_be_shared(std::string_view role) {
+  return is_key_or_value(role) || is_mamba_group(role);
+}
+
+int64_t unit_of(const ModelConfig& config, std::string_view role) {
+  if (is_key_or_value(role) || is_one_of(role, {"attention.q", "attention.out"})) return config.kv_channels;
+  if (is_one_of(role, {"mamba.z", "mamba.x", "mamba.conv_x", "mamba.norm", "mamba.out"}))
+    return config.mamba_head_dim;
+  return is_mamba_group(role) ? config.mamba_state_dim : 1;
+}
+
 bool is_head_norm(std::string_view role) {
   return is_one_of(role, {"attention.q_norm", "attention.k_norm"});
 }
 
 SegmentOptions options_of(const ModelConfig& config, const LogicalTensor& tensor, int tp_size) {
   SegmentOptions options;
-  const std::string_view role = role_of(tensor);
-  const bool cut_by_head = is_key_or_value(role) || is_one_of(role, {"attention.q", "attention.out"});
-  if (cut_by_head && tensor.shard != ShardRule::kReplicated) options.unit = config.kv_channels;
+  if (tensor.shard != ShardRule::kReplicated) options.unit = unit_of(config, role_of(tensor));
   options.padded_vocab_size = padded_vocab_over(config, tp_size);
   return options;
 }
 
-// Only k and v may be shared: any other product would be counted once for each rank that has it.
+// Only keys, values and Mamba's groups may be shared: any other product would be counted once for each rank that has it.
 void check_sharing(const LogicalTensor& tensor, const LocalSegment& segment, int tp_size) {
   const bool cut = tensor.shard == ShardRule::kColumn || tensor.shard == ShardRule::kRow;
-  if (!cut || segment.replicas == 1 || is_key_or_value(role_of(tensor))) return;
+  if (!cut || segment.replicas == 1 || may_be_shared(role_of(tensor))) return;
   throw Error(
       ErrorKind::kBadInput,
       {.where = fmt::format("tensor '{}' {}", tensor.name, to_string(tensor.shape)),
@@ -61,7 +76,7 @@ std::vector<int> sharing_ranks(const LocalSegment& segment, const ParameterPlace
 
 bool is_partial(const LogicalTensor& tensor, const ParameterPlace& place) {
   const std::string_view role = role_of(tensor);
-  return is_head_norm(role) || is_key_or_value(role) ||
+  return is_head_norm(role) || may_be_shared(role) ||
          (tensor.shard == ShardRule::kReplicated && place.sequence_parallel);
 }
 
@@ -111,6 +126,10 @@ int64_t padded_vocab_over(const ModelConfig& config, int tp_size) {
 
 int64_t groups_of_rank(const ModelConfig& config, int tp_size) {
   return std::max<int64_t>(1, config.num_query_groups / tp_size);
+}
+
+int64_t mamba_groups_of_rank(const ModelConfig& config, int tp_size) {
+  return std::max<int64_t>(1, config.mamba_num_groups / tp_size);
 }
 
 }  // namespace phalanx
