@@ -130,6 +130,48 @@ StepOutcome edited_step(Model& model, Optimizer& optimizer, const std::vector<Ho
 
 using Mistake = std::function<LayoutRun(const Setting&)>;
 
+// `edit` of every group of this name, made for a rank.
+inline Mistake in_group(const std::string& name, const std::function<GroupEdit(int rank)>& edit) {
+  return [=](const Setting& s) {
+    return run(
+        s, {.group = [&](int rank, std::unique_ptr<comm::Group> real) -> std::unique_ptr<comm::Group> {
+          if (real->name() != name) return real;
+          return std::make_unique<EditedGroup>(std::move(real), edit(rank));
+        }});
+  };
+}
+
+inline Mistake in_reductions(const std::string& name,
+                      const std::function<comm::WorkPtr(comm::Group&, Tensor&, comm::ReduceOp)>& reduce) {
+  return in_group(name, [=](int) { return GroupEdit{.all_reduce = reduce, .all_gather = {}}; });
+}
+
+// Gradients of these tensors are complete, says the mutant.
+inline Mistake called_identical(const std::function<bool(const std::string& name)>& chosen) {
+  return [=](const Setting& s) {
+    return run(s, {.built = [&](int, Model& model) {
+                          for (Parameter* p : model.parameters()) {
+                            for (Segment& segment : p->segments) {
+                              if (chosen(segment.name)) segment.gradient = GradientKind::kIdentical;
+                            }
+                          }
+                        }});
+  };
+}
+
+inline Mesh mesh_of(const Setting& s) {
+  return plan_mesh(config_of(s).parallel).mesh;
+}
+
+using BatchEdit = std::function<void(int rank, int64_t step, std::vector<HostBatch>& batches)>;
+
+inline LayoutRun with_batches(const Setting& s, const BatchEdit& edit) {
+  std::vector<int64_t> step(static_cast<size_t>(mesh_of(s).world_size()), 0);  // of each rank
+  return run(s, {.batches = [&](int rank, std::vector<HostBatch>& batches) {
+                        edit(rank, ++step[static_cast<size_t>(rank)], batches);
+                      }});
+}
+
 // `unseen`: from the setting where it is seen, what hides it.
 inline void expect_caught(const Changes& seen, const std::vector<Changes>& unseen, const Mistake& mistake) {
   References references;
@@ -143,10 +185,6 @@ inline void expect_caught(const Changes& seen, const std::vector<Changes>& unsee
     EXPECT_EQ(difference(neutral, mistake(neutral), references.of(neutral)), "")
         << "seen without the axis, too: " << describe(neutral);
   }
-}
-
-inline Mesh mesh_of(const Setting& s) {
-  return plan_mesh(config_of(s).parallel).mesh;
 }
 
 }  // namespace phalanx::testing

@@ -11,51 +11,17 @@
 namespace phalanx {
 namespace {
 
+using testing::called_identical;
 using testing::EditedGroup;
 using testing::expect_caught;
 using testing::GroupEdit;
+using testing::in_group;
+using testing::in_reductions;
 using testing::mesh_of;
 using testing::Mistake;
 using testing::no_work;
 using testing::Setting;
-
-// `edit` of every group of this name, made for a rank.
-Mistake in_group(const std::string& name, const std::function<GroupEdit(int rank)>& edit) {
-  return [=](const Setting& s) {
-    return testing::run(
-        s, {.group = [&](int rank, std::unique_ptr<comm::Group> real) -> std::unique_ptr<comm::Group> {
-          if (real->name() != name) return real;
-          return std::make_unique<EditedGroup>(std::move(real), edit(rank));
-        }});
-  };
-}
-
-Mistake in_reductions(const std::string& name,
-                      const std::function<comm::WorkPtr(comm::Group&, Tensor&, comm::ReduceOp)>& reduce) {
-  return in_group(name, [=](int) { return GroupEdit{.all_reduce = reduce, .all_gather = {}}; });
-}
-
-// Gradients of these tensors are complete, says the mutant.
-Mistake called_identical(const std::function<bool(const std::string& name)>& chosen) {
-  return [=](const Setting& s) {
-    return testing::run(s, {.built = [&](int, Model& model) {
-                          for (Parameter* p : model.parameters()) {
-                            for (Segment& segment : p->segments) {
-                              if (chosen(segment.name)) segment.gradient = GradientKind::kIdentical;
-                            }
-                          }
-                        }});
-  };
-}
-
-using BatchEdit = std::function<void(int rank, int64_t step, std::vector<HostBatch>& batches)>;
-
-LayoutRun with_batches(const Setting& s, const BatchEdit& edit) {
-  std::vector<int64_t> step(static_cast<size_t>(mesh_of(s).world_size()), 0);  // of each rank
-  return testing::run(s, {.batches = [&](int rank, std::vector<HostBatch>& batches) {
-                        edit(rank, ++step[static_cast<size_t>(rank)], batches);
-                      }});
-}
+using testing::with_batches;
 
 bool is_norm_sum(const Tensor& tensor) {
   return tensor.scalar_type() == at::kDouble && tensor.numel() == 1;

@@ -32,7 +32,7 @@ inline const std::vector<Axis>& layout_axes() {
   static const std::vector<Axis> table = {
       {"tp", {"1", "2", "4"}},
       {"pp", {"1", "2", "4"}},
-      {"recompute", {"none", "selective", "uniform1", "uniform2", "block1"}},
+      {"recompute", {"none", "selective", "mlp", "uniform1", "uniform2", "block1"}},
       {"sp", {"no", "yes"}},
       {"schedule", {"1f1b", "gpipe", "interleaved", "zb-h1", "zb-v", "v-half"}},
       {"chunks", {"1", "2"}},
@@ -53,6 +53,10 @@ inline const std::vector<Axis>& layout_axes() {
       {"kv_groups", {"4", "2", "1"}},
       {"family", {"gpt", "llama"}},
       {"dtype", {"fp64", "fp32"}},
+      {"stash", {"here", "window", "offload", "shared"}},  // kept inputs: all, of later micro-batches, on the host, 1 / tp
+      {"layers", {"*-", "M-", "m-", "M*"}},                // two of the pattern, repeated
+      {"mamba_groups", {"4", "2", "1"}},
+      {"norm_group", {"own", "whole"}},  // of Mamba-2's gated norm: a group's channels, or all
   };
   return table;
 }
@@ -89,7 +93,7 @@ inline std::string describe(const Setting& s) {
 
 // Equal stages but for: the first takes up to three layers of the second, the middle one gives all of its to the one
 // before.
-inline std::string pattern_with_bars(int64_t stages) {
+inline std::string pattern_with_bars(int64_t stages, const std::string& pair) {
   const int64_t layers = 2 * kPairs;
   std::vector<int64_t> sizes(static_cast<size_t>(stages), layers / stages);
   const int64_t moved = std::min<int64_t>(3, sizes[1]);
@@ -103,18 +107,28 @@ inline std::string pattern_with_bars(int64_t stages) {
   int64_t layer = 0;
   for (size_t s = 0; s < sizes.size(); ++s) {
     if (s > 0) pattern += "|";
-    for (int64_t i = 0; i < sizes[s]; ++i) pattern += layer++ % 2 == 0 ? "*" : "-";
+    for (int64_t i = 0; i < sizes[s]; ++i) pattern += pair[static_cast<size_t>(layer++ % 2)];
   }
   return pattern;
 }
 
 inline void set_model(const Setting& s, ModelConfig& c) {
   const int64_t stages = s.number("pp") * s.number("chunks");
+  const std::string& pair = s["layers"];
   if (s["cut"] == "bars") {
-    c.pattern = pattern_with_bars(stages);
-  } else {
+    c.pattern = pattern_with_bars(stages, pair);
+  } else if (pair == "*-") {
     c.num_layers = kPairs;
+  } else {
+    for (int64_t i = 0; i < kPairs; ++i) c.pattern += pair;
   }
+  c.mamba_num_heads = 4;
+  c.mamba_head_dim = 32;  // with norm groups of 16 channels one rank alone is 8e-6 off its fp64 run, with 32 1e-6
+  c.mamba_num_groups = s.number("mamba_groups");
+  c.mamba_state_dim = 3;
+  c.mamba_chunk_size = 3;
+  c.mamba_norm_group_size = s["norm_group"] == "whole" ? 128 : 0;
+  c.mamba1_state_dim = 3;
   c.hidden_size = kHidden;
   c.num_attention_heads = 4;
   c.num_query_groups = s.number("kv_groups");
@@ -136,7 +150,9 @@ inline void set_model(const Setting& s, ModelConfig& c) {
 
 inline void set_recompute(const std::string& name, TrainConfig& t) {
   if (name == "none") return;
-  t.recompute = name == "selective" ? RecomputeMode::kSelective : RecomputeMode::kFull;
+  const bool selective = name == "selective" || name == "mlp";
+  t.recompute = selective ? RecomputeMode::kSelective : RecomputeMode::kFull;
+  if (name == "mlp") t.recompute_modules = {"mlp"};
   t.recompute_method = name == "block1" ? RecomputeMethod::kBlock : RecomputeMethod::kUniform;
   t.recompute_num_layers = name == "uniform2" ? 2 : 1;
 }
@@ -151,6 +167,9 @@ inline RunConfig config_of(const Setting& s, const ModelChange& change_model = {
   finalize(c.model);
   validate(c.model);
   set_recompute(s["recompute"], c.train);
+  c.train.recompute_window_micro_batches = s["stash"] == "window" ? 1 : 0;
+  c.train.offload_stash = s["stash"] == "offload";
+  c.train.distribute_saved_activations = s["stash"] == "shared";
   c.parallel.tensor = s.number("tp");
   c.parallel.sequence_parallel = s["sp"] == "yes";
   c.parallel.pipeline = s.number("pp");
@@ -208,6 +227,10 @@ inline LayoutRun run(const Setting& s, LayoutHooks hooks = {}, const ModelChange
 inline LayoutRun reference(const Setting& s, const ModelChange& change_model = {}) {
   RunConfig config = on_one_rank(config_of(s.with({{"cut", "equal"}}), change_model));
   config.train.recompute = RecomputeMode::kNone;
+  config.train.recompute_modules = {};
+  config.train.recompute_window_micro_batches = 0;
+  config.train.offload_stash = false;
+  config.train.distribute_saved_activations = false;
   return run_layout(config, data_of(s, s.number("samples")), kSteps);
 }
 
@@ -217,7 +240,7 @@ class References {
   const LayoutRun& of(const Setting& s) {
     std::string key;
     for (const char* axis : {"samples", "last", "length", "dropout", "label_mask", "attention", "tied",
-                             "vocab", "kv_groups", "family", "dtype"}) {
+                             "vocab", "kv_groups", "family", "dtype", "layers", "mamba_groups", "norm_group"}) {
       key += s[axis] + " ";
     }
     const auto found = runs_.find(key);

@@ -34,6 +34,13 @@ const std::vector<std::string> kLayouts = {"--tensor 2", "--tensor-model-paralle
 const std::string kGreedy = " --prompt-tokens 5,9,3 --max-tokens 24 --temperature 0";
 const std::string kSampled = " --prompt-tokens 5,9,3 --max-tokens 24 --temperature 0.8 --top-k 40 --seed 11";
 
+const std::string kTrainHybrid =
+    "train --mock-data --train.train_iters=8 --model.pattern=M*-mM-M* --model.hidden_size=32 "
+    "--model.position_embedding=none --model.mamba_num_heads=4 --model.mamba_head_dim=16 --model.mamba_num_groups=2 "
+    "--model.mamba_state_dim=8 --model.mamba_chunk_size=16 --model.num_attention_heads=4 --model.num_query_groups=2 "
+    "--model.vocab_size=90 --model.seq_length=48 --model.make_vocab_size_divisible_by=1 --model.init_std=0.3 "
+    "--optim.lr=0.01 --run-dir run --threads 1 --dtype fp64";
+
 class ParallelGenerate : public ::testing::Test {
  protected:
   std::string path(const std::string& name) const { return folder_.path() + "/" + name; }
@@ -85,6 +92,27 @@ class ParallelGenerate : public ::testing::Test {
 // One repeated token would prove little.
 size_t count_distinct(const Json& tokens) {
   return std::set<Json>(tokens.begin(), tokens.end()).size();
+}
+
+TEST_F(ParallelGenerate, HybridsMakeTheSameTokensFromOnePromptAndFromMany) {
+  const Ran ran = run(kTrainHybrid);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json want = tokens_of("--model run" + kGreedy);
+  EXPECT_EQ(want.size(), 24U);
+  write_text(path("prompts.jsonl"), "{\"tokens\": [5, 9, 3]}\n{\"tokens\": [7]}\n{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8]}\n");
+  const auto file = [&](const std::string& more) {
+    const Ran made = run("generate --threads 1 --model run --input prompts.jsonl --output out.jsonl --batch 2 "
+                         "--max-tokens 24 --temperature 0 " + more);
+    EXPECT_EQ(made.code, 0) << made.err;
+    return made.code == 0 ? read_file(path("out.jsonl")) : "";
+  };
+  const std::string all = file("");
+  EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 3);
+  EXPECT_EQ(parse_json(all.substr(0, all.find('\n')), "out").at("tokens"), want);
+  for (const std::string& layout : kLayouts) {
+    EXPECT_EQ(tokens_of("--model run" + kGreedy + " " + layout), want) << layout;
+    EXPECT_EQ(file(layout), all) << layout;
+  }
 }
 
 TEST_F(ParallelGenerate, TheLikeliestTokensAreThoseOfOneRank) {

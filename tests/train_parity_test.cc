@@ -115,7 +115,7 @@ TEST_P(TrainParity, HundredStepsInFp64) {
   EXPECT_LE(worst.norm, 1e-9);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, TrainParity, ::testing::Values("gpt2", "llama"));
+INSTANTIATE_TEST_SUITE_P(Models, TrainParity, ::testing::Values("gpt2", "llama", "mamba2"));
 
 }  // namespace
 }  // namespace phalanx

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apps/phalanx/bench_verbs.h"
+#include "phalanx/arch/pattern.h"
 #include "phalanx/arch/presets.h"
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
@@ -22,6 +23,9 @@ constexpr const char* kHelp =
     "usage: phalanx bench train [--config tiny|small|base|PRESET] [--steps N] [--warmup N] [--threads N]\n"
     "                           [--micro-batch B] [--dtype fp32|bf16|fp64] [--device cpu|cuda] [--json]\n"
     "Training speed on one repeated random batch; the matrix-product rate is measured between the steps.\n"
+    "usage: phalanx bench decode [--config PRESET] [--batch B,..] [--context L,..] [--steps N] [--rounds N]\n"
+    "                            [--threads N] [--dtype fp32|bf16|fp64] [--json]\n"
+    "Time and cache of a greedy step at each batch and context; keys and values before it are random.\n"
     "usage: phalanx bench tokenizer --tokenizer-type T --tokenizer-model M --input FILE.jsonl [--json]\n"
     "Encoding speed of one thread on text that it sees for the first time, setting up included.\n"
     "usage: phalanx bench order --lengths FILE --samples N --seq-length S [--threads N] [--json]\n"
@@ -33,7 +37,7 @@ constexpr const char* kHelp =
 // The peers' micro-batches for their sizes; any other preset takes 1.
 int64_t default_micro_batch(const std::string& config) {
   if (config == "tiny" || config == "small") return 8;
-  return config == "base" ? 2 : 1;
+  return config == "base" || config == "mamba2-small" ? 2 : 1;
 }
 
 double median(std::vector<double> values) {
@@ -85,6 +89,12 @@ std::vector<HostBatch> random_batch(const ModelConfig& m, int64_t samples) {
   return {host};
 }
 
+// Forward and backward; a GPT by paper 1's form, whole square.
+double step_flops_of(const ModelConfig& c, int64_t samples) {
+  if (!is_transformer(parse_pattern(c.pattern))) return train_flops(c, samples);
+  return paper_gpt_flops(samples, c.seq_length, c.num_layers, c.hidden_size, c.vocab_size);
+}
+
 Json bench_train(const TrainBench& bench) {
   const std::optional<ModelConfig> preset = find_preset(bench.config);
   if (!preset) {
@@ -124,8 +134,7 @@ Json bench_train(const TrainBench& bench) {
   const double tokens = static_cast<double>(outcome.tokens);
   const double step = median(seconds);
   const double rate = median(rates);
-  const double flops = paper_gpt_flops(samples, model_config.seq_length, model_config.num_layers,
-                                       model_config.hidden_size, model_config.vocab_size);
+  const double flops = step_flops_of(model_config, samples);
   return {{"script", "phalanx bench train"},
           {"config", bench.config},
           {"threads", bench.threads},
@@ -145,26 +154,18 @@ Json bench_train(const TrainBench& bench) {
 }  // namespace
 
 int run_bench(const Arguments& args) {
-  const std::string word = sub_verb("bench", args, {"train", "tokenizer", "order", "machine"});
+  const std::string word = sub_verb("bench", args, {"train", "decode", "tokenizer", "order", "machine"});
   if (word == "--help" || std::find(args.begin(), args.end(), "--help") != args.end()) {
     print_line(kHelp);
     return 0;
   }
   const Arguments rest(args.begin() + 1, args.end());
+  if (word == "decode") return run_bench_decode(rest);
   if (word == "tokenizer") return run_bench_tokenizer(rest);
   if (word == "order") return run_bench_order(rest);
   if (word == "machine") return run_bench_machine(rest);
   TrainBench bench;
-  ConfigTree tree;
-  tree.add_section("bench", bench);
-  FlagRules rules{.aliases = {{"--json", "", FlagKind::kSwitch}}, .megatron = false};
-  for (const ConfigField& field : tree.sections()[0].fields) {
-    std::string flag = "--" + field.ref.name();
-    std::replace(flag.begin(), flag.end(), '_', '-');
-    rules.aliases.push_back({flag, "bench." + field.ref.name(), FlagKind::kValue, field.ref.help()});
-  }
-  const ParsedFlags flags = parse_flags(rest, tree, rules);
-  apply_flags(tree, flags, true);
+  const ParsedFlags flags = parse_bench_flags(rest, bench);
   if (bench.steps < 1 || bench.warmup < 0 || bench.threads < 1) {
     throw Error(ErrorKind::kUsage, {.where = "phalanx bench train",
                                     .got = "a count that is too small",

@@ -15,6 +15,7 @@ constexpr const char* kHelp =
     "  verify     whether a .bin/.idx pair is whole and as it was written\n"
     "  merge      several pairs into one\n"
     "  samples    rows in training order\n"
+    "  tasks      recall tasks (phonebook, copying, key and value) -> jsonl of prompts and answers\n"
     "  baselines  unigram and bigram on the validation part\n"
     "example: phalanx data tokenize --input notes/ --output-prefix data/notes --tokenizer-type ByteTokenizer --append-eod\n";
 
@@ -54,7 +55,8 @@ int64_t whole_number(const ParsedFlags& flags, const std::string& flag, const st
 
 int run_data(const Arguments& args) {
   const std::string word = sub_verb(
-      "data", args, {"train-tokenizer", "tokenize", "inspect", "verify", "merge", "samples", "baselines"});
+      "data", args,
+      {"train-tokenizer", "tokenize", "inspect", "verify", "merge", "samples", "tasks", "baselines"});
   if (word == "--help") {
     print_line(kHelp);
     return 0;
@@ -66,6 +68,7 @@ int run_data(const Arguments& args) {
   if (word == "verify") return run_data_verify(rest);
   if (word == "merge") return run_data_merge(rest);
   if (word == "samples") return run_data_samples(rest);
+  if (word == "tasks") return run_data_tasks(rest);
   return run_data_baselines(rest);
 }
 

@@ -34,7 +34,8 @@ int run_data_baselines(const Arguments& args) {
   const SampleSourceOptions options{.seq_length = config.model.seq_length,
                                     .vocab_size = tokenizer->vocab_size(),
                                     .seed = static_cast<uint64_t>(config.train.seed),
-                                    .num_samples = std::nullopt};
+                                    .num_samples = std::nullopt,
+                                    .tokenizer = tokenizer.get()};
   const auto train = make_sample_source(config.data, SplitPart::kTrain, options);
   const auto valid = make_sample_source(config.data, SplitPart::kValid, options);
   if (!train || !valid) {

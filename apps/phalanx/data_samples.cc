@@ -20,7 +20,7 @@ constexpr const char* kHelp =
     "  --seq-length S  --seed N  --num-samples TRAIN,VALID,TEST (how many the run takes; empty: one epoch)\n"
     "  --part train|valid|test  --first K  --count N  --json\n"
     "  --data-cache-path DIR  --num-dataset-builder-threads T  --mid-level-dataset-surplus F\n"
-    "  any other setting as --section.key=value (--data.fim_data=true --data.tokenizer_type=...)\n"
+    "  any other setting as --section.key=value (--data.fim_data=true --data.tokenizer_type=... --data.tasks=...)\n"
     "example: phalanx data samples --data-path 0.3 data/notes 0.7 data/code --seq-length 128 --num-samples 1000 --count 3 "
     "--json\n";
 
@@ -96,7 +96,7 @@ int run_data_samples(const Arguments& args) {
   const bool has_file = !flags.positionals.empty();
   if (has_file) apply_toml_file(tree, one_positional(flags, "data samples", "CONFIG.toml"), Origin::kFile);
   apply_flags(tree, flags, has_file);
-  if (!config.data.mock_data && !names_data(config.data))
+  if (!config.data.mock_data && config.data.tasks.empty() && !names_data(config.data))
     required_option(flags, "data samples", "--data-path");
   if (config.model.seq_length < 1) {
     throw Error(ErrorKind::kUsage, {.where = "--seq-length",
@@ -105,7 +105,8 @@ int run_data_samples(const Arguments& args) {
                                     .fix = "change the value"});
   }
   const SplitPart part = part_of(flags.option("--part", "train"));
-  const auto tokenizer = config.data.fim_data ? make_tokenizer(tokenizer_options(config)) : nullptr;
+  const bool makes_text = config.data.fim_data || (!config.data.tasks.empty() && !config.data.mock_data);
+  const auto tokenizer = makes_text ? make_tokenizer(tokenizer_options(config)) : nullptr;
   const SampleSourceOptions options{.seq_length = config.model.seq_length,
                                     .vocab_size = config.data.mock_data ? config.model.vocab_size : 0,
                                     .seed = static_cast<uint64_t>(config.train.seed),

@@ -20,6 +20,7 @@ int run_data_inspect(const Arguments& args);
 int run_data_verify(const Arguments& args);
 int run_data_merge(const Arguments& args);
 int run_data_samples(const Arguments& args);
+int run_data_tasks(const Arguments& args);
 int run_data_baselines(const Arguments& args);
 
 // What --input and --files-from name, or Error(kUsage) when there is nothing.

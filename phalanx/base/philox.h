@@ -26,6 +26,8 @@ enum class RandomPurpose : uint8_t {
   kMockData = 6,
   kMockMask = 7,
   kFillInTheMiddle = 8,
+  kRecallTask = 9,
+  kRecallChoice = 10,
   kTest = 255,
 };
 

@@ -2,8 +2,9 @@
 //
 // Purpose: the `data` section: which token files, which split, which tokenizer.
 // Contract: plain data by config/fields.h. A path is the prefix of a .bin/.idx pair; a list of paths is a blend when
-//   weights stand before the prefixes: ["0.3", "a", "0.7", "b"] (blend_config.h).
-// Units: shares of the split and weights are relative; mock_mask_fraction and the fim rates are shares.
+//   weights stand before the prefixes: ["0.3", "a", "0.7", "b"] (blend_config.h). A task is a text of its own with its
+//   sizes and weight: ["phonebook entries=8..32 questions=4", "copy words=16..64"] (recall_config.h).
+// Units: shares of the split and weights are relative; the fractions and the fim rates are shares.
 #pragma once
 
 #include <cstdint>
@@ -33,6 +34,8 @@ struct DataConfig {
   std::string eod_token = "";
   bool mock_data = false;
   double mock_mask_fraction = 0.0;
+  std::vector<std::string> tasks;
+  double tasks_fraction = 0.5;
   int64_t prefetch_steps = 2;
   bool fim_data = false;
   double fim_rate = 0.5;
@@ -70,6 +73,10 @@ struct DataConfig {
     v.field("eod_token", eod_token, "token that ends a document");
     v.field("mock_data", mock_data, "random tokens by Philox instead of files");
     v.field("mock_mask_fraction", mock_mask_fraction, "share of labels to mask in mock data");
+    v.field("tasks", tasks,
+            "recall tasks made on the fly, as in \"phonebook entries=8..32 questions=4 weight=2\"");
+    v.field("tasks_fraction", tasks_fraction,
+            "share of samples that are tasks where data paths are given, too");
     v.field("fim_data", fim_data, "turn documents into fill-in-the-middle tasks");
     v.field("fim_rate", fim_rate, "share of documents to turn");
     v.field("fim_spm_rate", fim_spm_rate, "share of these with the suffix before the prefix");

@@ -115,6 +115,8 @@ TEST(DataConfig, FieldsHaveNamesAndOneLineHelp) {
                                                     "eod_token",
                                                     "mock_data",
                                                     "mock_mask_fraction",
+                                                    "tasks",
+                                                    "tasks_fraction",
                                                     "fim_data",
                                                     "fim_rate",
                                                     "fim_spm_rate",

@@ -10,30 +10,12 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/log.h"
 #include "phalanx/engine/executor.h"
+#include "phalanx/infer/batcher.h"
 #include "phalanx/infer/rank_step.h"
 #include "phalanx/pipeline/generate.h"
 
 namespace phalanx {
 namespace {
-
-[[noreturn]] void throw_not_finite(const std::string& where, const std::string& got, int64_t position) {
-  throw Error(
-      ErrorKind::kNumeric,
-      {.where = where + ", position " + std::to_string(position),
-       .got = got,
-       .needed = "finite numbers",
-       .fix = "phalanx checkpoint verify PATH says which weights are not finite; if none are, use a wider "
-              "--dtype"});
-}
-
-// Minus infinity is a probability of 0; anything else that is not finite has no meaning.
-void check_logits(std::span<const float> logits, int64_t position) {
-  for (const float x : logits) {
-    if (std::isnan(x) || x == std::numeric_limits<float>::infinity()) {
-      throw_not_finite("generate", std::isnan(x) ? "a logit that is NaN" : "an infinite logit", position);
-    }
-  }
-}
 
 // Texts on their way through a pipeline at a time: what waits between two stages is bounded, and few bubbles are seen.
 constexpr size_t kTextsInFlight = 32;
@@ -74,16 +56,17 @@ std::vector<double> log_probabilities(const Tensor& model_nll, const std::string
   return result;
 }
 
-int64_t choose(const Tensor& logits, int64_t length, const GenerateOptions& options) {
-  const Tensor last = logits.select(0, -1).to(at::kCPU, at::kFloat).contiguous();
-  const int64_t candidates = std::min(last.numel(), options.vocab_limit.value_or(last.numel()));
-  const std::span<const float> choice(last.const_data_ptr<float>(), static_cast<size_t>(candidates));
-  check_logits(choice, length);
-  const RandomKey key{.seed = options.sampling.seed, .purpose = RandomPurpose::kSampling, .step = length};
-  return sample_token(choice, options.sampling, philox_uniform(key, 0));
-}
-
 }  // namespace
+
+void throw_not_finite(const std::string& where, const std::string& got, int64_t position) {
+  throw Error(
+      ErrorKind::kNumeric,
+      {.where = where + ", position " + std::to_string(position),
+       .got = got,
+       .needed = "finite numbers",
+       .fix = "phalanx checkpoint verify PATH says which weights are not finite; if none are, use a wider "
+              "--dtype"});
+}
 
 bool GenerateOptions::ends(int64_t token) const {
   return std::find(end_tokens.begin(), end_tokens.end(), token) != end_tokens.end();
@@ -124,45 +107,9 @@ std::optional<int64_t> position_limit(const ModelConfig& config) {
 
 std::vector<int64_t> generate(Model& model, std::span<const int64_t> prompt, const GenerateOptions& options,
                               const std::function<bool(int64_t)>& on_token, RankGroups* groups) {
-  const c10::NoGradGuard no_grad;
-  validate(options.sampling);
-  if (prompt.empty()) {
-    throw Error(ErrorKind::kBadInput,
-                {.where = "--prompt", .got = "no token", .needed = "at least one", .fix = "give a text"});
-  }
-  check_tokens(model.config(), prompt, "prompt");
-  PHALANX_CHECK(options.vocab_limit.value_or(1) > 0, "at least one id can be sampled");
-  const std::optional<int64_t> limit = position_limit(model.config());
-  const bool chooses = groups == nullptr || groups->rank() == choosing_rank(groups->mesh());
-  Cache cache = model.make_cache();
-  const int64_t slot = cache.new_slot();
-  std::vector<int64_t> made;
-  std::vector<int64_t> rows(prompt.begin(), prompt.end());
-  int64_t length = 0;
-  bool warned = false;
-  while (static_cast<int64_t>(made.size()) < options.max_tokens) {
-    Batch batch = rows_of(rows, length, length + static_cast<int64_t>(rows.size()), model);
-    batch.slot = at::full_like(batch.tokens, slot);
-    Side side;
-    const Tensor logits =
-        groups == nullptr ? model.step(batch, side, cache) : step_on_ranks(model, batch, cache, *groups);
-    length += static_cast<int64_t>(rows.size());
-    if (chooses && !warned && beyond_rotary_positions(model.config(), length)) {
-      warn_beyond_rotary_positions(model.config());
-      warned = true;
-    }
-    Choice choice;
-    if (chooses) {
-      choice.token = choose(logits, length, options);
-      choice.go_on = on_token(choice.token);
-    }
-    if (groups != nullptr) choice = share_choice(choice, *groups);
-    made.push_back(choice.token);
-    if (!choice.go_on || options.ends(choice.token)) break;
-    if (limit && length >= *limit) break;
-    rows = {choice.token};
-  }
-  return made;
+  const std::vector<std::vector<int64_t>> prompts = {{prompt.begin(), prompt.end()}};
+  return generate_all(
+      model, prompts, options, {}, [&](size_t, int64_t token) { return on_token(token); }, groups)[0];
 }
 
 std::vector<double> score(Model& model, std::span<const int64_t> tokens, const std::string& where) {

@@ -1,6 +1,6 @@
 // File: phalanx/infer/generate.h
 //
-// Purpose: tokens after a prompt, one at a time, through the cache; and log probabilities of given tokens. On one rank,
+// Purpose: tokens after a prompt, one at a time, through the cache (many prompts at once: batcher.h); and log probabilities of given tokens. On one rank,
 //   or on all ranks of a tensor x pipeline mesh.
 // Contract: generate calls `on_token` as soon as a token is known and stops when it returns false, at an end token, at
 //   max_tokens or when learned positions run out. Ids from vocab_limit on are never sampled (a model's vocabulary may be
@@ -52,6 +52,9 @@ struct ScoreText {
 
 // Of each text.
 std::vector<std::vector<double>> score(Model& model, std::span<const ScoreText> texts, RankGroups& groups);
+
+// Error(kNumeric) for the token at `position` of the text `where`.
+[[noreturn]] void throw_not_finite(const std::string& where, const std::string& got, int64_t position);
 
 // Longest sequence the model can see; nothing when positions are not learned.
 std::optional<int64_t> position_limit(const ModelConfig& config);

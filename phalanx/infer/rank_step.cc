@@ -28,13 +28,16 @@ Tensor step_on_ranks(Model& model, const Batch& batch, Cache& cache, RankGroups&
   return {};
 }
 
-Choice share_choice(const Choice& mine, RankGroups& groups) {
-  Tensor words = at::empty({2}, at::TensorOptions(at::kLong));
+void share_choices(std::span<Choice> choices, RankGroups& groups) {
+  if (choices.empty()) return;
+  Tensor words = at::empty({2 * static_cast<int64_t>(choices.size())}, at::TensorOptions(at::kLong));
   auto* const word = words.data_ptr<int64_t>();
-  word[0] = mine.token;
-  word[1] = mine.go_on ? 1 : 0;
+  for (size_t i = 0; i < choices.size(); ++i) {
+    word[2 * i] = choices[i].token;
+    word[2 * i + 1] = choices[i].go_on ? 1 : 0;
+  }
   groups.world().broadcast(words, choosing_rank(groups.mesh()));
-  return {.token = word[0], .go_on = word[1] != 0};
+  for (size_t i = 0; i < choices.size(); ++i) choices[i] = {word[2 * i], word[2 * i + 1] != 0};
 }
 
 }  // namespace phalanx

@@ -64,6 +64,12 @@ class OneRank : public TextModel {
     return phalanx::generate(model_, prompt, options, on_token);
   }
 
+  std::vector<std::vector<int64_t>> generate_all(std::span<const std::vector<int64_t>> prompts,
+                                                 const GenerateOptions& options, const BatchLimits& limits,
+                                                 const OnToken& on_token) override {
+    return phalanx::generate_all(model_, prompts, options, limits, on_token);
+  }
+
   std::vector<std::vector<double>> score(std::span<const ScoreText> texts) override {
     std::vector<std::vector<double>> results;
     for (const ScoreText& text : texts) results.push_back(phalanx::score(model_, text.tokens, text.where));
@@ -100,6 +106,18 @@ class ManyRanks : public TextModel {
       if (chooses) tokens = std::move(made);
     });
     return tokens;
+  }
+
+  std::vector<std::vector<int64_t>> generate_all(std::span<const std::vector<int64_t>> prompts,
+                                                 const GenerateOptions& options, const BatchLimits& limits,
+                                                 const OnToken& on_token) override {
+    std::vector<std::vector<int64_t>> texts;
+    run([&](Rank& rank, bool chooses) {
+      std::vector<std::vector<int64_t>> made =
+          phalanx::generate_all(*rank.model, prompts, options, limits, on_token, &rank.groups);
+      if (chooses) texts = std::move(made);
+    });
+    return texts;
   }
 
   std::vector<std::vector<double>> score(std::span<const ScoreText> texts) override {

@@ -18,6 +18,7 @@
 #include <span>
 #include <vector>
 
+#include "phalanx/infer/batcher.h"
 #include "phalanx/infer/generate.h"
 #include "phalanx/infer/load_model.h"
 
@@ -43,6 +44,11 @@ class TextModel {
   virtual ~TextModel() = default;
   virtual std::vector<int64_t> generate(std::span<const int64_t> prompt, const GenerateOptions& options,
                                         const std::function<bool(int64_t)>& on_token) = 0;
+  // Of each prompt (batcher.h).
+  virtual std::vector<std::vector<int64_t>> generate_all(std::span<const std::vector<int64_t>> prompts,
+                                                         const GenerateOptions& options,
+                                                         const BatchLimits& limits,
+                                                         const OnToken& on_token) = 0;
   virtual std::vector<std::vector<double>> score(std::span<const ScoreText> texts) = 0;
 };
 

@@ -10,6 +10,7 @@
 #include "phalanx/base/clock.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/base/log.h"
+#include "phalanx/plan/plan_flops.h"
 #include "phalanx/telemetry/svg.h"
 
 namespace phalanx {
@@ -46,6 +47,16 @@ GptFlopsShape flops_shape(const ModelConfig& m) {
           .gated_mlp = is_gated(m.activation)};
 }
 
+double train_flops(const ModelConfig& config, int64_t samples) {
+  const Pattern pattern = parse_pattern(config.pattern);
+  if (!has_mamba(pattern)) return gpt_flops(flops_shape(config), samples, config.seq_length);
+  const PlanModel model = plan_model(config, "model");
+  const TokenBatch batch = token_batch(samples, config.seq_length);
+  const auto scans = static_cast<double>(model.count(LayerKind::kMamba2));
+  const double counted = ssd_flops(model.mamba, batch.tokens, 64) - meter_scan_flops(model.mamba, batch.tokens);
+  return 3 * (forward_flops(model, batch, AttentionSpan::kCausal) + scans * counted);
+}
+
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device) {
   constexpr int64_t n = 768;
   const auto options = at::TensorOptions(dtype).device(device);
@@ -74,7 +85,7 @@ RunReport::RunReport(const RunConfig& config, const ReportOptions& options, doub
             to_stderr, monotonic_seconds) {}
 
 void RunReport::step(StepMetrics& metrics, int64_t samples) {
-  const double flops = gpt_flops(flops_shape(config_.model), samples, config_.model.seq_length);
+  const double flops = train_flops(config_.model, samples);
   metrics.tokens_per_s = metrics.seconds > 0 ? static_cast<double>(metrics.tokens) / metrics.seconds : 0;
   metrics.tflops = tflops_per_device(flops, metrics.seconds, 1);
   metrics.mfu = mfu(flops, metrics.seconds, 1, peak_flops_);

@@ -21,6 +21,10 @@ namespace phalanx {
 // What the FLOPs of a step are counted from; `model` is finalized.
 GptFlopsShape flops_shape(const ModelConfig& model);
 
+// FLOP of forward and backward of so many samples. Hybrids: the plan's count, a state-space scan by its products in chunks of
+// 64 rows, the masked half once.
+double train_flops(const ModelConfig& config, int64_t samples);
+
 // FLOP/s of a square product in the run's dtype on this device: best of a few, about a tenth of a second.
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device);
 

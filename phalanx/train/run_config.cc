@@ -6,10 +6,12 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/log.h"
 #include "phalanx/data/blend_config.h"
+#include "phalanx/data/recall_config.h"
 #include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/tokenizer/utf8.h"
 #include "phalanx/train/rank_layout.h"
 #include "phalanx/train/recompute_config.h"
+#include "phalanx/train/task_source.h"
 
 namespace phalanx {
 namespace {
@@ -71,7 +73,8 @@ void check_train(const TrainConfig& t, Violations& v) {
 
 void check_data(const DataConfig& d, Violations& v) {
   const bool files = names_data(d);
-  v.require(d.mock_data || files, "data.data_path (--data-path PREFIX) or --mock-data must be given");
+  v.require(d.mock_data || files || !d.tasks.empty(),
+            "data.data_path (--data-path PREFIX), data.tasks or --mock-data must be given");
   v.require(!(d.mock_data && files), "data.mock_data and data paths are both given: keep one of them");
   v.require(!d.tokenizer_type.empty() ||
                 (d.tokenizer_model.empty() && d.vocab_file.empty() && d.merge_file.empty()),
@@ -80,6 +83,19 @@ void check_data(const DataConfig& d, Violations& v) {
             "data.mock_mask_fraction must lie in [0, 1)");
   v.require(d.prefetch_steps >= 0 && d.prefetch_steps <= 1024,
             "data.prefetch_steps is " + std::to_string(d.prefetch_steps) + ": give 0 to 1024");
+}
+
+void check_tasks(const DataConfig& d, Violations& v) {
+  if (d.tasks.empty()) return;
+  v.require(!d.mock_data, "data.mock_data and data.tasks are both given: keep one of them");
+  v.require(!d.tokenizer_type.empty(),
+            "data.tasks need data.tokenizer_type (--tokenizer-type), as they are made as text");
+  try {
+    parse_recall_tasks(d.tasks, "data.tasks");
+    if (names_data(d)) TaskMix{d.tasks_fraction};
+  } catch (const Error& e) {
+    v.require(false, e.what());
+  }
 }
 
 // Rules about ends of documents need to know the token that ends one.
@@ -190,6 +206,7 @@ void resolve_run(RunConfig& config) {
   violations.require(is_utf8(config.runtime.run_dir),
                      "runtime.run_dir is no valid UTF-8, which the checkpoint's manifest could not hold");
   check_data(config.data, violations);
+  check_tasks(config.data, violations);
   violations.require(config.log.interval > 0, "log.interval must be positive");
   violations.require(
       config.runtime.threads >= 0 && config.runtime.threads <= 1024,

@@ -7,6 +7,7 @@
 #include "phalanx/data/blended_dataset.h"
 #include "phalanx/data/fim.h"
 #include "phalanx/data/mock.h"
+#include "phalanx/train/task_source.h"
 
 namespace phalanx {
 namespace {
@@ -104,6 +105,25 @@ void check_enough(const BlendedDataset& dataset, SplitPart part, const SampleSou
        .fix = "give weights, with which data sets are read as often as it takes, or ask for fewer samples"});
 }
 
+// nullptr when the part has no documents.
+std::unique_ptr<SampleSource> make_file_source(const DataConfig& config, SplitPart part,
+                                               const SampleSourceOptions& options) {
+  const PartData data = data_of_part(config, part);
+  if (data.blend.prefixes.empty()) return nullptr;
+  std::unique_ptr<const BlendedDataset> dataset = open_files(config, data, part, options);
+  if (dataset == nullptr) return nullptr;
+  check_enough(*dataset, part, options);
+  if (!config.fim_data) return std::make_unique<FileSource>(std::move(dataset));
+  if (options.tokenizer == nullptr) {
+    throw Error(ErrorKind::kBadInput, {.where = "data.fim_data",
+                                       .got = "no tokenizer",
+                                       .needed = "the tokenizer that made the data: pieces are cut as text",
+                                       .fix = "set data.tokenizer_type (--tokenizer-type)"});
+  }
+  const FimOptions fim = fim_options(config, *options.tokenizer, options.seed, static_cast<int32_t>(part));
+  return std::make_unique<FimSource>(std::move(dataset), *options.tokenizer, fim);
+}
+
 }  // namespace
 
 void SampleSource::read_packed(int64_t sample, std::span<int64_t> tokens, std::span<uint8_t> label_mask,
@@ -123,20 +143,9 @@ std::unique_ptr<SampleSource> make_sample_source(const DataConfig& config, Split
                                                     .mask_fraction = config.mock_mask_fraction});
   }
   check_settings(config);
-  const PartData data = data_of_part(config, part);
-  if (data.blend.prefixes.empty()) return nullptr;
-  std::unique_ptr<const BlendedDataset> dataset = open_files(config, data, part, options);
-  if (dataset == nullptr) return nullptr;
-  check_enough(*dataset, part, options);
-  if (!config.fim_data) return std::make_unique<FileSource>(std::move(dataset));
-  if (options.tokenizer == nullptr) {
-    throw Error(ErrorKind::kBadInput, {.where = "data.fim_data",
-                                       .got = "no tokenizer",
-                                       .needed = "the tokenizer that made the data: pieces are cut as text",
-                                       .fix = "set data.tokenizer_type (--tokenizer-type)"});
-  }
-  const FimOptions fim = fim_options(config, *options.tokenizer, options.seed, static_cast<int32_t>(part));
-  return std::make_unique<FimSource>(std::move(dataset), *options.tokenizer, fim);
+  const auto open = [&](const SampleSourceOptions& o) { return make_file_source(config, part, o); };
+  if (config.tasks.empty()) return open(options);
+  return make_task_source(config, part, options, names_data(config) ? OpenFiles(open) : OpenFiles());
 }
 
 std::unique_ptr<SampleSource> require_sample_source(const DataConfig& config, SplitPart part,

@@ -3,7 +3,7 @@
 // Purpose: training samples by index, whatever they come from, and their assembly into host micro-batches.
 // Contract: sample k is a pure function of the run's config, so a resume is an integer and the micro-batch size or the
 //   number of data ranks may change. A sample is S + 1 tokens; labels are the tokens shifted by one, before any split.
-//   Files are read in Megatron's order, blends included (data/blended_dataset.h).
+//   Files are read in Megatron's order, blends included (data/blended_dataset.h); data.tasks are made (task_source.h).
 //   Megatron's options for ends of documents (EOD) apply per sample: no loss where the input is EOD, positions and
 //   attention start again after it; or positions and attention start again wherever another sequence of the file
 //   begins, whatever token stands there (Megatron's inter-document masking).
@@ -42,7 +42,7 @@ struct SampleSourceOptions {
   int64_t vocab_size = 0;
   uint64_t seed = 0;
   std::optional<int64_t> num_samples;    // how many the run may ask for; none: one epoch (files only)
-  const Tokenizer* tokenizer = nullptr;  // outlives the source; fill-in-the-middle needs it
+  const Tokenizer* tokenizer = nullptr;  // outlives the source; tasks and fill-in-the-middle need it
   bool may_be_short = false;  // true: no error when a blend without weights has fewer samples than asked for
   // Ranks that build the same source: the first one builds and writes to data.data_cache_path (or `cache_folder` where
   // that is empty; both empty: every rank builds in memory), then all meet in `barrier`, then the others map.
