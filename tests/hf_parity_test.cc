@@ -333,9 +333,9 @@ TEST(HfParity, SlowTransformersReloadsTheExport) {
     EXPECT_EQ(report["tokenizer_equal"], name == "gpt2" ? Json(true) : Json(nullptr));
     // What we spell out where the original leaves it to a default, and what computes nothing.
     for (const auto& [key, values] : report["config_differences"].items()) {
-      EXPECT_THAT(key, ::testing::AnyOf("n_inner", "n_ctx", "task_specific_params", "head_dim",
-                                        "max_window_layers", "time_step_rank", "attention_head_dim",
-                                        "rms_norm_eps"))
+      EXPECT_THAT(
+          key, ::testing::AnyOf("n_inner", "n_ctx", "task_specific_params", "head_dim", "max_window_layers",
+                                "time_step_rank", "attention_head_dim", "rms_norm_eps"))
           << values;
     }
     ++models;

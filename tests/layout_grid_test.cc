@@ -47,10 +47,11 @@ TEST(LayoutGridSlow, EveryLayoutIsTheSameRun) {
       compared, testing::layout_axes().size(), all.pairs_wanted, all.pairs_illegal, all.triples_wanted,
       all.triples_illegal);
   // One stage has no bars, chunks, pieces to scatter or schedule of several chunks; sequence parallelism is of a tensor
-  // group and ZeRO of a data group; a schedule has its number of chunks.
-  EXPECT_EQ(all.pairs_illegal, 14U);
+  // group and ZeRO of a data group; a schedule has its number of chunks; a window needs recomputation, shared inputs full
+  // recomputation of whole streams on several tensor ranks.
+  EXPECT_EQ(all.pairs_illegal, 20U);
   EXPECT_EQ(all.triples_illegal, 0U);
-  EXPECT_GE(compared, 45U);
+  EXPECT_GE(compared, 54U);
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ struct StepContext {
 // How the step is run on several ranks. Without groups: one rank, micro-batch after micro-batch.
 struct StepLayout {
   RankGroups* groups = nullptr;
-  ScheduleSource* schedules = nullptr;  // with groups
+  ScheduleSource* schedules = nullptr;  // nullptr: 1f1b on one rank
   bool scatter_gather = true;
   bool record = false;  // the timeline
   StashRules stash;

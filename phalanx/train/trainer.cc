@@ -66,7 +66,7 @@ Trainer::Trainer(RunConfig config, std::shared_ptr<const Tokenizer> tokenizer, T
       alone_(place.groups == nullptr ? single_rank() : nullptr),
       groups_(place.groups == nullptr ? alone_.get() : place.groups),
       exchange_(place.exchange),
-      schedules_(groups_->is_alone() ? ScheduleShape{} : schedule_shape(config_.parallel)),
+      schedules_(schedule_shape(config_.parallel)),
       scaler_(config_.optim, config_.train.dtype == DtypeKind::kFp16),
       schedule_(config_.optim, total_samples(config_), config_.train.global_batch_size),
       batch_size_(config_.train.global_batch_size, config_.train.rampup_batch_size,

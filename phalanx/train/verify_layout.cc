@@ -37,7 +37,7 @@ RankOutcome run_rank(const RunConfig& config, RankGroups& groups, const StepData
   StashRules stash = stash_rules(config.train);
   stash.items = hooks.record;
   const StepLayout layout = {.groups = groups.is_alone() ? nullptr : &groups,
-                             .schedules = groups.is_alone() ? nullptr : &schedules,
+                             .schedules = &schedules,
                              .scatter_gather = hooks.scatter_gather,
                              .record = hooks.record,
                              .stash = stash};
