@@ -45,6 +45,18 @@ const std::vector<Family>& families() {
          c.qk_norm = true;
          c.kv_channels = 8;
        }},
+      {"hybrid",
+       [](ModelConfig& c) {
+         c.num_layers = 0;
+         for (int i = 0; i < 4; ++i) c.pattern += "M*-m";
+         c.normalization = NormKind::kRmsNorm;
+         c.bias = false;
+         c.mamba_num_heads = 4;
+         c.mamba_head_dim = 8;
+         c.mamba_num_groups = 2;
+         c.mamba_state_dim = 3;
+         c.mamba1_state_dim = 5;
+       }},
   };
   return list;
 }

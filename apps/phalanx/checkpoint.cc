@@ -194,12 +194,14 @@ std::string find_import(const CheckpointReader& reader) {
 
 std::optional<HfFamily> parse_family(const std::string& text) {
   if (text.empty()) return std::nullopt;
-  for (const HfFamily family : {HfFamily::kGpt2, HfFamily::kLlama, HfFamily::kMistral, HfFamily::kQwen2}) {
+  std::string known;
+  for (const HfFamily family : hf_families()) {
     if (text == hf_model_type(family)) return family;
+    known += (known.empty() ? "" : ", ") + std::string(hf_model_type(family));
   }
   throw Error(ErrorKind::kUsage, {.where = "--family",
                                   .got = "'" + text + "'",
-                                  .needed = "gpt2, llama, mistral or qwen2",
+                                  .needed = "one of " + known,
                                   .fix = "leave it out to get the one that fits"});
 }
 

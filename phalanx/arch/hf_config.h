@@ -10,8 +10,8 @@
 //   back as max_position_embeddings, or, where there is none, as its default), make_vocab_size_divisible_by, stage
 //   boundaries, hidden_dropout outside gpt2, ratios of a hybrid, and of nemotron_h the smallest initial step.
 //   Token ids are left null for the caller to fill: the class defaults would stop generation at token 2.
-// Source: transformers 5.23 configuration_{gpt2,llama,mistral,qwen2,mamba,mamba2,nemotron_h}.py, modeling_rope_utils.py, masking_utils.py; the
-//   window w there lets a query see itself and the w - 1 tokens before it, as window_size does here.
+// Source: transformers 5.23 configuration_{gpt2,llama,mistral,qwen2,mamba,mamba2,nemotron_h}.py, modeling_rope_utils.py,
+//   masking_utils.py; the window w there lets a query see itself and the w - 1 tokens before it, as window_size does here.
 #pragma once
 
 #include <span>

@@ -315,10 +315,11 @@ TEST(HfConfig, RotaryRulesWeDoNotImplementAreNamed) {
 }
 
 TEST(HfConfig, OtherArchitecturesAreNamed) {
-  EXPECT_EQ(refused(fixtures::kLlamaUntied, {{"model_type", "gemma3"}}),
-            "config.json: field 'model_type': got \"gemma3\"; needed one of gpt2, llama, mistral, qwen2, mamba, "
-            "mamba2, nemotron_h. Fix: other architectures are not implemented; check that this is a model's "
-            "config.json");
+  EXPECT_EQ(
+      refused(fixtures::kLlamaUntied, {{"model_type", "gemma3"}}),
+      "config.json: field 'model_type': got \"gemma3\"; needed one of gpt2, llama, mistral, qwen2, mamba, "
+      "mamba2, nemotron_h. Fix: other architectures are not implemented; check that this is a model's "
+      "config.json");
   EXPECT_THAT(refused(fixtures::kLlamaUntied, {{"model_type", "remove"}}), HasSubstr("got no such field"));
   EXPECT_THAT(message_of([] { import_text("[1, 2]"); }), HasSubstr("got JSON that is no object"));
 }

@@ -70,7 +70,7 @@ void repeat_layer(ModelConfig& c, char kind) {
   c.is_hybrid_model = true;
 }
 
-// What the first two share. Keys of the original state-spaces config, which its converted files keep, say the same again.
+// What mamba and mamba2 share. Keys of the original state-spaces config, which converted files keep, say the same again.
 ModelConfig read_pure(HfFields& fields, char kind) {
   ModelConfig c;
   c.vocab_size = fields.integer("vocab_size");

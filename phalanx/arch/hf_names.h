@@ -2,13 +2,13 @@
 //
 // Purpose: which tensor of a Hugging Face file holds which of our logical tensors, in both directions.
 // Contract: logical = (transpose ? tensor^T : tensor)[rows], the rows being those of the transposed tensor; without
-//   `rows`, all of it. With `unit_middle` the tensor is [C, 1, K] and ours [C, K]. hf_mapping lists every logical tensor of the table once, in table order, and the rows of a shared
-//   tensor (gpt2's c_attn) cover it without a gap. A tied head has no tensor of its own. Rotary needs no permutation:
-//   both sides rotate halves.
+//   `rows`, all of it. With `unit_middle` the tensor is [C, 1, K] and ours [C, K]. hf_mapping lists every logical tensor
+//   of the table once, in table order, and the rows of a shared tensor (gpt2's c_attn) cover it without a gap. A tied head
+//   has no tensor of its own. Rotary needs no permutation: both sides rotate halves.
 //   plan_hf_import fits the map to the tensors a file has: names with or without the base model's prefix, the names of
-//   the original state-spaces files and either of the two prefixes that models with Mamba layers have had, buffers of old
-//   versions ignored, a stored copy of a tied head named so that the reader can compare it. Missing, unknown, doubled
-//   and wrongly shaped tensors are one Error(kBadInput) that names them.
+//   the state-spaces library and both prefixes that models with Mamba layers have had, buffers of old versions ignored,
+//   a stored copy of a tied head named so that the reader can compare it. Missing, unknown, doubled and wrongly shaped
+//   tensors are one Error(kBadInput) that names them.
 // Shapes: gpt2 stores linear weights as [in, out]; all others as [out, in]. Rows of mamba's in_proj are x, z; those of
 //   mamba2's are z, x, B, C, dt (models.md 1.1, 2.1).
 // Source: names and shapes as transformers 5.23 writes them (see hf_names_test.cc).

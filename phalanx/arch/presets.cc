@@ -184,6 +184,23 @@ ModelConfig waleffe(const WaleffeSize& size) {
   return c;
 }
 
+// The Mamba-2 model of the peer baselines (mamba2_train.py with 12 layers); chunks of 64 rows suit a CPU.
+constexpr std::string_view kMamba2Small = "mamba2-small";
+
+ModelConfig mamba2_small() {
+  ModelConfig c;
+  c.pattern = "(M)x12";
+  c.hidden_size = 384;
+  c.mamba_num_groups = 1;
+  c.mamba_chunk_size = 64;
+  c.vocab_size = 4096;
+  c.seq_length = 512;
+  c.normalization = NormKind::kRmsNorm;
+  c.position_embedding = PositionKind::kNone;
+  c.bias = false;
+  return c;
+}
+
 ModelConfig mamba(const MambaSize& size) {
   ModelConfig c;
   c.pattern = "(m)x" + std::to_string(size.layers);
@@ -212,6 +229,7 @@ std::optional<ModelConfig> find_preset(std::string_view name) {
   for (const MambaSize& size : kMambaSizes) {
     if (size.name == name) return mamba(size);
   }
+  if (name == kMamba2Small) return mamba2_small();
   return std::nullopt;
 }
 
@@ -221,6 +239,7 @@ std::vector<std::string> preset_names() {
   for (const LlamaSize& size : kLlamaSizes) names.emplace_back(size.name);
   for (const WaleffeSize& size : kWaleffeSizes) names.emplace_back(size.name);
   for (const MambaSize& size : kMambaSizes) names.emplace_back(size.name);
+  names.emplace_back(kMamba2Small);
   return names;
 }
 

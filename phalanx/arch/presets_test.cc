@@ -23,7 +23,7 @@ int64_t count(std::string_view name) {
 
 TEST(Presets, EveryNameGivesAValidModel) {
   const std::vector<std::string> names = preset_names();
-  EXPECT_EQ(names.size(), 45u);
+  EXPECT_EQ(names.size(), 46u);
   EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());
   for (const std::string& name : names) {
     ASSERT_TRUE(find_preset(name).has_value()) << name;

@@ -11,6 +11,7 @@
 
 #include "phalanx/arch/hf_names.h"
 #include "phalanx/base/error.h"
+#include "phalanx/checkpoint/hf_folder.h"
 #include "phalanx/checkpoint/hf_weight_files.h"
 #include "phalanx/checkpoint/model_state.h"
 #include "phalanx/checkpoint/tokenizer_files.h"
@@ -20,11 +21,13 @@ namespace {
 
 constexpr const char* kGenerationConfigName = "generation_config.json";
 
-// A tensor of the result: our logical tensors one below the other, then maybe transposed.
+// A tensor of the result: our logical tensors one below the other, then maybe transposed or given a dim in the middle.
 struct OutTensor {
   std::string name;
   Shape shape;
   bool transpose = false;
+  bool unit_middle = false;
+  at::ScalarType dtype = at::kFloat;
   std::vector<const LogicalTensor*> parts;
   uint64_t bytes = 0;
 };
@@ -39,10 +42,17 @@ std::vector<OutTensor> plan_tensors(const ModelConfig& config, HfFamily family, 
   std::unordered_map<std::string, size_t> places;
   for (const HfMapping& mapping : hf_mapping(config, family, table)) {
     const auto [it, is_new] = places.emplace(mapping.hf_name, tensors.size());
-    if (is_new) tensors.push_back({mapping.hf_name, mapping.hf_shape, mapping.transpose, {}, 0});
+    const LogicalTensor* part = logical.at(mapping.logical);
+    if (is_new) {
+      tensors.push_back({.name = mapping.hf_name,
+                         .shape = mapping.hf_shape,
+                         .transpose = mapping.transpose,
+                         .unit_middle = mapping.unit_middle,
+                         .dtype = dtype_of(*part, dtype)});
+    }
     OutTensor& tensor = tensors[it->second];
-    tensor.parts.push_back(logical.at(mapping.logical));
-    tensor.bytes = dense_bytes(file_dtype_of(dtype), tensor.shape).value();
+    tensor.parts.push_back(part);
+    tensor.bytes = dense_bytes(file_dtype_of(tensor.dtype), tensor.shape).value();
   }
   return tensors;
 }
@@ -67,13 +77,14 @@ std::string shard_name(size_t index, size_t count) {
   return fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
 }
 
-Tensor assemble(const OutTensor& out, const WeightSource& weights, at::ScalarType dtype) {
+Tensor assemble(const OutTensor& out, const WeightSource& weights) {
   std::vector<Tensor> parts;
   for (const LogicalTensor* part : out.parts) parts.push_back(weights(*part));
   Tensor whole = parts.size() == 1 ? parts[0] : at::cat(parts, 0);
   if (out.transpose) whole = whole.t();
+  if (out.unit_middle) whole = whole.unsqueeze(1);
   PHALANX_CHECK(whole.sizes().equals(out.shape), "assembled another shape for " + out.name);
-  return convert_checked(whole, dtype, out.name);
+  return convert_checked(whole, out.dtype, out.name);
 }
 
 class Exporter {
@@ -82,12 +93,13 @@ class Exporter {
       : weights_(weights), options_(options) {}
 
   void write_shard(const std::string& path, const Shard& shard) {
-    const FileDtype dtype = file_dtype_of(options_.dtype);
     std::vector<SafetensorsDeclaration> declarations;
-    for (const OutTensor* tensor : shard) declarations.push_back({tensor->name, dtype, tensor->shape});
+    for (const OutTensor* tensor : shard) {
+      declarations.push_back({tensor->name, file_dtype_of(tensor->dtype), tensor->shape});
+    }
     SafetensorsWriter writer(path, std::move(declarations), {{"format", "pt"}});
     for (const OutTensor* tensor : shard) {
-      writer.write(tensor->name, bytes_of(assemble(*tensor, weights_, options_.dtype)));
+      writer.write(tensor->name, bytes_of(assemble(*tensor, weights_)));
       done_ += tensor->bytes;
       if (options_.progress) options_.progress(done_);
     }

@@ -29,7 +29,7 @@ WeightSource weights_of(CheckpointReader& reader, at::ScalarType dtype);
 
 struct HfExportOptions {
   std::optional<HfFamily> family;     // none: the one that expresses the config
-  at::ScalarType dtype = at::kFloat;  // of the files
+  at::ScalarType dtype = at::kFloat;  // of the files, but for what keeps fp32 (hf_folder.h)
   uint64_t max_shard_bytes = 5'000'000'000;
   Json token_ids = Json::object();  // as HfFolder::token_ids
   Json generation_config = nullptr;

@@ -4,9 +4,11 @@
 
 #include <cstring>
 #include <filesystem>
+#include <unordered_set>
 
 #include <fmt/format.h>
 
+#include "phalanx/arch/hf_json.h"
 #include "phalanx/base/error.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/shard/manifest.h"
@@ -25,7 +27,7 @@ Json read_hf_config(const std::string& folder) {
                                        .needed = "a Hugging Face model folder",
                                        .fix = "check the path, and that the download is complete"});
   }
-  return read_json_file(path);
+  return parse_hf_json(read_file(path), path);
 }
 
 }  // namespace
@@ -51,6 +53,10 @@ HfFolder::HfFolder(const std::string& folder)
 }
 
 at::ScalarType HfFolder::common_dtype(const HfImportPlan& plan) const {
+  std::unordered_set<std::string> kept;
+  for (const LogicalTensor* tensor : table_.logical_tensors()) {
+    if (tensor->keep_fp32) kept.insert(tensor->name);
+  }
   std::optional<at::ScalarType> common;
   for (const HfMapping& mapping : plan.tensors) {
     const FileDtype stored = files_.dtype(mapping.hf_name);
@@ -62,6 +68,7 @@ at::ScalarType HfFolder::common_dtype(const HfImportPlan& plan) const {
                    .needed = "F64, F32, BF16 or F16",
                    .fix = "quantized weights are not implemented; use the unquantized model"});
     }
+    if (kept.contains(mapping.logical)) continue;
     common = common ? at::promote_types(*common, dtype) : dtype;
   }
   return common.value_or(at::kFloat);
@@ -73,6 +80,7 @@ Tensor HfFolder::tensor(const std::string& logical) const {
   const HfMapping& mapping = it->second;
   Tensor tensor = files_.tensor(mapping.hf_name);
   if (mapping.transpose) tensor = tensor.t();
+  if (mapping.unit_middle) tensor = tensor.squeeze(1);
   if (mapping.rows) tensor = tensor.narrow(0, mapping.rows->begin, mapping.rows->end - mapping.rows->begin);
   return tensor;
 }
@@ -106,6 +114,10 @@ Json HfFolder::token_ids() const {
 Json HfFolder::generation_config() const {
   const std::string path = path_ + "/" + kGenerationConfigName;
   return path_exists(path) ? read_json_file(path) : Json(nullptr);
+}
+
+at::ScalarType dtype_of(const LogicalTensor& tensor, at::ScalarType dtype) {
+  return tensor.keep_fp32 ? at::promote_types(dtype, at::kFloat) : dtype;
 }
 
 void load_hf_weights(const HfFolder& folder, Model& model) {

@@ -4,7 +4,8 @@
 // Contract: opening reads config.json and every file header and fits them together (arch/hf_config.h, hf_names.h): a
 //   field or tensor we do not implement, a missing or doubled one and a wrong shape are errors before any weight is read.
 //   Weights are views of mapped files: transposed and cut to rows, in their stored dtype, valid while the folder lives.
-//   Where files mix dtypes, dtype() is the narrowest that holds them all.
+//   Where files mix dtypes, dtype() is the narrowest that holds them all, but for tensors that stay in fp32 whatever the
+//   model's dtype (LogicalTensor::keep_fp32): those say nothing about it, and come and go in at least fp32.
 // Errors: Error(kBadInput) naming file, field or tensor.
 #pragma once
 
@@ -53,6 +54,9 @@ class HfFolder {
   std::string tied_head_;                                // its name in the file, or ""
   at::ScalarType dtype_ = at::kFloat;
 };
+
+// Of a tensor in files of a model of `dtype`.
+at::ScalarType dtype_of(const LogicalTensor& tensor, at::ScalarType dtype);
 
 // Fills every segment of every parameter, in the model's dtype. The model must be the folder's, whatever its layout.
 void load_hf_weights(const HfFolder& folder, Model& model);

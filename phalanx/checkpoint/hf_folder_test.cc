@@ -262,7 +262,7 @@ TEST_F(HfFolderTest, AMissingTruncatedOrDoubledShardIsNamed) {
 TEST_F(HfFolderTest, WhatWeDoNotImplementIsRefusedBeforeAnyWeightIsRead) {
   EXPECT_THAT(refused_config("llama_gqa", [](Json& json) { json["model_type"] = "falcon"; }),
               AllOf(HasSubstr("config.json: field 'model_type': got \"falcon\""),
-                    HasSubstr("gpt2, llama, mistral, qwen2")));
+                    HasSubstr("gpt2, llama, mistral, qwen2, mamba")));
   std::filesystem::remove_all(directory_.path() + "/llama_gqa");
   EXPECT_THAT(refused_config("llama_gqa", [](Json& json) { json["logit_softcapping"] = 30.0; }),
               AllOf(HasSubstr("field 'logit_softcapping': got 30.0"), HasSubstr("could change the model")));

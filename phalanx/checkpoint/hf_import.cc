@@ -29,11 +29,12 @@ HfImportReport import_hf(const HfFolder& folder, const std::string& out, const H
   HfImportReport report;
   report.dtype = options.dtype.value_or(folder.dtype());
   report.num_parameters = folder.table().num_parameters();
-  report.bytes = static_cast<uint64_t>(report.num_parameters) * c10::elementSize(report.dtype);
   std::vector<LazyBox> boxes;
   for (const LogicalTensor* tensor : folder.table().logical_tensors()) {
-    boxes.push_back({kWeightPrefix + tensor->name, tensor->shape, Box::whole(tensor->shape), report.dtype,
+    const at::ScalarType dtype = dtype_of(*tensor, report.dtype);
+    boxes.push_back({kWeightPrefix + tensor->name, tensor->shape, Box::whole(tensor->shape), dtype,
                      [&folder, name = tensor->name] { return folder.tensor(name); }});
+    report.bytes += dense_bytes(file_dtype_of(dtype), tensor->shape).value();
   }
   const Json metadata = {{"kind", "import"},
                          {"step", 0},

@@ -1,7 +1,8 @@
 // File: phalanx/checkpoint/hf_import.h
 //
 // Purpose: a Hugging Face folder into a checkpoint folder that training and generation load.
-// Contract: tensors go under model.NAME in one dtype, tensor by tensor from mapped files, so memory holds one tensor.
+// Contract: tensors go under model.NAME in one dtype (scan parameters of Mamba in at least fp32), tensor by tensor from
+//   mapped files, so memory holds one tensor.
 //   metadata = {"kind": "import", "step": 0, "config": {"model": ..}, "hf": {"family", "dtype", "token_ids",
 //   "generation_config"}}; `hf` is what an export needs to give back what our config cannot say.
 //   Beside the manifest: tokenizer/ (tokenizer_files.h) and config.toml, the model section for `phalanx train`.

@@ -124,8 +124,18 @@ Tensor SelfAttention::step(const Tensor& x_TH, const Batch& batch, Side&, Cache&
   kernels::AttentionSpec attention = spec(batch);
   attention.dropout = 0.0;
   const int64_t layer = shape_.cache_layer;
+  const std::vector<SlotRun> runs = runs_of_slots(batch.slot);
+  if (is_decode(runs)) {
+    for (const SlotRun& run : runs) {
+      cache.append(layer, run.slot, heads.k_TGD.narrow(0, run.first, 1), heads.v_TGD.narrow(0, run.first, 1));
+    }
+    const std::vector<int64_t> slots = slots_of(runs);
+    const Tensor out = kernels::attention_decode(heads.q_TAD, cache.pages(layer), cache.page_table(layer, slots),
+                                                 cache.lengths(layer, slots), attention);
+    return parts_.out.forward(out.flatten(1));
+  }
   const Tensor out = at::empty({x_TH.size(0), shape_.num_heads, shape_.head_dim}, x_TH.options());
-  for (const SlotRun& run : runs_of_slots(batch.slot)) {
+  for (const SlotRun& run : runs) {
     const auto mine = [&run](const Tensor& x) { return x.narrow(0, run.first, run.rows); };
     const int64_t first = cache.length(layer, run.slot);
     cache.append(layer, run.slot, mine(heads.k_TGD), mine(heads.v_TGD));

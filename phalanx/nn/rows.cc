@@ -33,10 +33,14 @@ bool is_decode(const std::vector<SlotRun>& runs) {
   return std::ranges::all_of(runs, [](const SlotRun& run) { return run.rows == 1; });
 }
 
-Tensor pool_rows_of(const std::vector<SlotRun>& runs, const Cache& cache) {
+std::vector<int64_t> slots_of(const std::vector<SlotRun>& runs) {
   std::vector<int64_t> slots;
   for (const SlotRun& run : runs) slots.push_back(run.slot);
-  return cache.pool_rows(slots);
+  return slots;
+}
+
+Tensor pool_rows_of(const std::vector<SlotRun>& runs, const Cache& cache) {
+  return cache.pool_rows(slots_of(runs));
 }
 
 }  // namespace phalanx::nn

@@ -27,6 +27,7 @@ struct SlotRun {
 std::vector<SlotRun> runs_of_slots(const Tensor& slot_T);
 // Each sequence has one new row.
 bool is_decode(const std::vector<SlotRun>& runs);
+std::vector<int64_t> slots_of(const std::vector<SlotRun>& runs);
 // Where the runs' states lie in the cache: int64 [runs].
 Tensor pool_rows_of(const std::vector<SlotRun>& runs, const Cache& cache);
 

@@ -168,6 +168,26 @@ std::pair<Tensor, Tensor> Cache::read(int64_t layer, int64_t slot) const {
   return {rows.select(1, 0), rows.select(1, 1)};
 }
 
+Tensor Cache::page_table(int64_t layer, const std::vector<int64_t>& slots) const {
+  const Pool& pool = pool_at(layer);
+  size_t most = 0;
+  for (const int64_t slot : slots) most = std::max(most, sequence_at(pool.sequences, slot).pages.size());
+  const Tensor table = at::zeros({static_cast<int64_t>(slots.size()), static_cast<int64_t>(most)},
+                                 at::TensorOptions(at::kLong));
+  auto* row = table.data_ptr<int64_t>();
+  for (const int64_t slot : slots) {
+    std::ranges::copy(sequence_at(pool.sequences, slot).pages, row);
+    row += most;
+  }
+  return table;
+}
+
+Tensor Cache::lengths(int64_t layer, const std::vector<int64_t>& slots) const {
+  std::vector<int64_t> lengths;
+  for (const int64_t slot : slots) lengths.push_back(length(layer, slot));
+  return at::tensor(lengths, at::TensorOptions(at::kLong));
+}
+
 int64_t Cache::bytes_in_use() const {
   int64_t bytes = 0;
   for (const Pool& pool : pools_) {

@@ -48,6 +48,12 @@ class Cache {
   // Keys and values of all stored positions, each [length, groups, head_dim].
   std::pair<Tensor, Tensor> read(int64_t layer, int64_t slot) const;
 
+  // What a decode step reads in place: the layer's pool, which pages of it the slots have, in order (int64 [n, most pages],
+  // rows filled up with zeros, on the CPU), and how many positions.
+  const Tensor& pages(int64_t layer) const { return pool_at(layer).pages; }
+  Tensor page_table(int64_t layer, const std::vector<int64_t>& slots) const;
+  Tensor lengths(int64_t layer, const std::vector<int64_t>& slots) const;
+
   // Where the slots' states lie in the pools below, one row each: int64 [n].
   Tensor pool_rows(const std::vector<int64_t>& slots) const;
   const Tensor& windows(int64_t layer) const { return pool_at(layer).windows; }
