@@ -19,7 +19,7 @@ constexpr int64_t kTileRows = 64;
 constexpr int64_t kTileChannels = 512;
 // dweight and dbias are summed in pieces of rows, of which all samples together have about this many.
 constexpr int64_t kPieces = 32;
-constexpr int64_t kSmallestPiece = 64;
+constexpr int64_t kSmallestPiece = 128;
 
 int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;

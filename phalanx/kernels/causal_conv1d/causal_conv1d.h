@@ -9,7 +9,8 @@
 // Dtypes: x, weight and bias alike, or weight and bias in fp32 (fp64 for fp64); sums in fp32 (fp64 for fp64); y in the dtype of
 //   x; dweight, dbias and dwindow in that of the sums.
 // Contract: an input of another document counts as zero, as do rows before the window. c is not kept: backward makes it
-//   again from x. Sums over rows are cut at fixed places, so that the bits do not depend on the thread count.
+//   again from x. Sums over rows are cut at fixed places, so that the bits do not depend on the thread count. dx
+//   shares no memory with an input.
 // Source: Gu & Dao 2023, the block of figure 3; models.md 1.1, 1.5.
 #pragma once
 

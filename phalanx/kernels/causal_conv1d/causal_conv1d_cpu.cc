@@ -185,9 +185,13 @@ Met<S> gradients_at_row(const ConvProblem<T, S>& p, int64_t b, int64_t u, Ring<S
 // Of a strip: the sums of its tile, and a place for those that belong to the next one.
 template <typename S>
 struct StripSums {
-  alignas(64) S weight[kMostTaps * kStrip] = {};
-  alignas(64) S bias[kStrip] = {};
+  alignas(64) S weight[kMostTaps * kStrip];
+  alignas(64) S bias[kStrip];
 
+  explicit StripSums(int64_t taps) {
+    std::fill_n(weight, taps * kStrip, S(0));
+    std::fill_n(bias, kStrip, S(0));
+  }
   void add(const Met<S>& met, const S* __restrict g, int64_t taps, int64_t n) {
     for (int64_t k = 0; k < taps; ++k) {
       const S* __restrict row = met.row[k];
@@ -212,7 +216,7 @@ void backward_strip(const ConvProblem<T, S>& p, const ConvRows<const T>& dy, con
   alignas(64) const S zeros[kStrip] = {};
   const StripWeights<S> w(p, first, n);
   Ring<S> inputs, gradients;
-  StripSums<S> sums, after;
+  StripSums<S> sums(p.taps), after(p.taps);
   const int64_t b = tile.sample;
   const int64_t halo = p.taps - 1;
   const bool with_window = tile.first_row == 0 && out.dwindow.data != nullptr;

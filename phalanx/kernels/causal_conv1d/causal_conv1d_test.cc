@@ -116,6 +116,10 @@ TEST(CausalConv1d, NotANumberStaysWhereItsTapsAre) {
     const Tensor rows = causal_conv1d_forward(i.in)[0].isnan().all(1);
     EXPECT_TRUE(at::equal(rows, at::tensor({0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0}).to(at::kBool)));
   }
+  // All bits set: rounding up would carry into the sign.
+  const Tensor bias = at::full({1}, 0x7FFFFFFF, at::TensorOptions(at::kInt)).view(at::kFloat);
+  const Tensor x = at::zeros({1, 1, 1}, at::kBFloat16);
+  EXPECT_TRUE(causal_conv1d_forward({x, at::ones({1, 1}), bias, {}, {}}).isnan().all().item<bool>());
 }
 
 void expect_same_bits(const Gradients& a, const Gradients& b) {

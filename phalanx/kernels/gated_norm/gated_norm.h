@@ -8,8 +8,9 @@
 // Shapes (T rows, D channels of this rank): y, z, o, do, dy, dz [T, D], rows may be strided, the last stride is 1;
 //   weight [D]; rstd [T, n], n the norm groups that this rank's channels touch.
 // Dtypes: statistics, silu and sums in fp32 (fp64 for fp64); o, dy, dz in the dtype of y; dweight in the statistics'.
-// Contract: this rank holds the global channels [first_channel, first_channel + D). Where it holds whole groups nothing
-//   is communicated; else `group` sums the squares (forward) and the products (backward) of the groups it shares, once each.
+// Contract: this rank holds the global channels [first_channel, first_channel + D), every rank equally many. Where it holds
+//   whole groups nothing is communicated; else `group` sums the squares (forward) and the products (backward) of the groups
+//   it shares, once each. dz shares no memory with an input.
 // Source: Dao & Gu 2024; the grouping of Megatron-LM and state-spaces; models.md 2.1 (traps), 2.4.
 #pragma once
 

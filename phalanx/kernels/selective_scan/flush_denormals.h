@@ -1,7 +1,8 @@
 // File: phalanx/kernels/selective_scan/flush_denormals.h
 //
 // Purpose: while one lives, this thread's arithmetic takes denormal numbers for zero and gives zero instead of them.
-// Contract: x86 only, where denormals may cost a hundred times the normal; elsewhere it does nothing. Restores what was set.
+// Contract: x86 only, where denormals may cost a hundred times the normal; elsewhere it does nothing. Restores what was
+//   set.
 #pragma once
 
 namespace phalanx::kernels {

@@ -1,7 +1,7 @@
 // File: phalanx/kernels/selective_scan/scan_scratch.h
 //
-// Purpose: what the fp32 bodies of the selective scan work on: one chunk of one group of 16 channels, the channels side by
-//   side, every array aligned for vectors. Channels and states that do not exist are zeros.
+// Purpose: what the fp32 bodies of the selective scan work on: one chunk of one group of 16 channels, the channels side
+//   by side, every array aligned for vectors. Channels and states that do not exist are zeros.
 // Contract: A and the states are transposed when a group begins and ends, so that no vector is shuffled in between.
 #pragma once
 

@@ -1,9 +1,9 @@
 // File: phalanx/kernels/selective_scan/scan_vectors.h
 //
-// Purpose: the arithmetic of the fp32 bodies of the selective scan: numbers of 16 channels side by side, in one, two or four
+// Purpose: the arithmetic of the fp32 bodies of the selective scan: numbers of 16 channels side by side, in one or more
 //   vectors.
-// Contract: included once for each kind of vectors, after foreach_target.h, so without a guard. The order of sums over channels
-//   does not depend on the vectors' width.
+// Contract: included once for each kind of vectors, after foreach_target.h, so without a guard. The order of sums over
+//   channels does not depend on the vectors' width.
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -62,8 +62,8 @@ HWY_INLINE G fma(const G& a, const G& b, const G& c) {
   return r;
 }
 
-// exp(x) for x <= 0; 0 where that is denormal; NaN of NaN. x = n ln 2 + f with |f| <= ln 2 / 2, and exp(f) = 1 + f + f^2 (..)
-// with coefficients fitted for the smallest greatest relative error, 3e-8.
+// exp(x) for x <= 0; 0 where that is denormal; NaN of NaN. x = n ln 2 + f with |f| <= ln 2 / 2, and exp(f) is
+// 1 + f + f^2 (..) with coefficients fitted for the smallest greatest relative error, 3e-8.
 HWY_INLINE V exp_nonpositive(V x) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;
@@ -134,7 +134,8 @@ HWY_INLINE Softplus softplus(const G& x) {
   return r;
 }
 
-// Sums of neighbours, those of `lower` first. ConcatEven and ConcatOdd, found by their arguments, need two numbers a vector.
+// Sums of neighbours, those of `lower` first. ConcatEven and ConcatOdd are found by their arguments: where a vector is
+// one number there are none.
 template <typename D>
 HWY_INLINE hn::Vec<D> pair_sums_of(D d, hn::Vec<D> lower, hn::Vec<D> upper) {
   if constexpr (hn::MaxLanes(D()) == 1) {

@@ -4,7 +4,8 @@
 // Equations, for each channel i and state n, h of the first row from `initial`:
 //   delta = softplus(dt + dt_bias);  A = -exp(A_log)
 //   h[t] = exp(delta[t] A) h[t - 1] + delta[t] B[t] x[t];   y[t] = sum over n of C[t] h[t] + D x[t];   out = y silu(z)
-//   softplus(x) is x above 20, and its slope 1 there. Backward: models.md 1.5, with q[t] = h[t] - delta[t] x[t] B[t].
+//   softplus(x) is x above 20, and its slope 1 there. Backward: models.md 1.5, with its
+//   q[t] as exp(delta[t] A) h[t - 1]: the difference h[t] - delta[t] x[t] B[t] would cancel where little is kept.
 // Shapes (B samples, S rows, C channels, N states): x, dt, z, out [B, S, C]; B, C [B, S, N]; rows may be strided, the last
 //   stride is 1; A_log [C, N], D and dt_bias [C]; document [B, S] int64 or undefined; initial and final [B, C, N].
 // Dtypes: x, dt, z, B, C alike; A_log, D, dt_bias, states and all arithmetic in fp32 (fp64 for fp64); gradients of inputs in

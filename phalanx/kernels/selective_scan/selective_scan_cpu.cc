@@ -1,5 +1,6 @@
-// The fp32 bodies. A group of 16 channels fills vectors side by side, whatever their width; states come one after another, in
-// tiles of 8 whose values stay in registers while time passes.
+// The fp32 bodies. A group of 16 channels fills vectors side by side, whatever their width; states come one after
+// another, in tiles of 8 whose values stay in registers while time passes. Vectors of states instead were measured a
+// fifth slower: every row then sums across lanes.
 #include "phalanx/kernels/selective_scan/selective_scan_cpu.h"
 
 #include <algorithm>

@@ -86,7 +86,8 @@ void scan_forward_block(const ScanProblem<S>& p, const ScanBlock& block, const S
 template <typename S>
 void scan_backward_block(const ScanProblem<S>& p, const ScanBlock& block, const ScanAdjoint<S>& d);
 
-// Channels of one sequence's next row: row 0 of sample `block.sample` of the inputs and of `out`; `state` [C, N] is updated.
+// Channels of one sequence's next row: row 0 of sample `block.sample` of the inputs and of `out`; `state` [C, N] is
+// updated.
 template <typename S>
 void scan_step_block(const ScanProblem<S>& p, const ScanBlock& block, const ScanRows<S>& out, S* state);
 

@@ -1,8 +1,9 @@
 // File: phalanx/kernels/selective_scan/selective_scan_ref.h
 //
-// Purpose: the selective scan by plain ATen operations, row after row: any device and dtype, and the oracle of the tests.
-// Contract: as selective_scan.h, whose functions have checked the arguments. selective_scan_forward_ref is differentiable
-//   by autograd; selective_scan_backward_ref needs none.
+// Purpose: the selective scan by plain ATen operations, row after row: any device and dtype, and the oracle of the
+//   tests.
+// Contract: as selective_scan.h, whose functions have checked the arguments. selective_scan_forward_ref is
+//   differentiable by autograd; selective_scan_backward_ref needs none.
 #pragma once
 
 #include "phalanx/kernels/selective_scan/selective_scan.h"

@@ -152,7 +152,8 @@ TEST(SelectiveScan, Fp32AndHalfAreAsCloseAsPlainOps) {
   }
 }
 
-// Every kind of vectors that this machine has gives the bits of the widest; the plainest, without fused multiply-add, is close.
+// Every kind of vectors that this machine has gives the bits of the widest; the plainest, without fused multiply-add, is
+// close.
 TEST(SelectiveScan, TheBitsDoNotDependOnTheVectors) {
   const ScanSetting s = make_setting({2, 50, 37, 17, 16, true, true}).to(at::kFloat);
   const ScanSetting exact = s.to(at::kDouble);
