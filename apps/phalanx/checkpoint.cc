@@ -238,7 +238,7 @@ void fill_from_origin(HfExportOptions& options, const CheckpointReader& reader, 
 int export_verb(const Arguments& args) {
   const Words words = parse_words(
       "export-hf", args,
-      {{"--family", "", FlagKind::kValue, "gpt2, llama, mistral or qwen2; else the one that fits", "NAME"},
+      {{"--family", "", FlagKind::kValue, "model_type to write; else the one that fits", "NAME"},
        kDtypeFlag,
        {"--max-shard-size", "", FlagKind::kValue, "cut the weights into files of at most this size; 5GB",
         "SIZE"},

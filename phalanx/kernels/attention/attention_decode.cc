@@ -1,11 +1,12 @@
-// Generation, one row of each sequence. Ranges of positions have a fixed length, so the bits do not depend on who computes
-// which of them.
+// Generation, one row of each sequence. Ranges of positions have a fixed length, so the bits do not depend on who
+// computes which of them.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <numbers>
+#include <type_traits>
 #include <vector>
 
 #include "phalanx/base/error.h"
@@ -16,6 +17,7 @@ namespace phalanx::kernels {
 namespace {
 
 constexpr int64_t kRangePositions = 256;
+constexpr int64_t kVectorWidth = 16;
 // Keys and values that keep a thread busy for longer than its start.
 constexpr int64_t kElementsOfATask = int64_t{1} << 15;
 
@@ -64,6 +66,14 @@ struct Task {
 };
 
 template <typename T, typename S>
+void compute(const DecodeShape& shape, const DecodeRange<T, S>& range, const DecodePart<S>& part) {
+  if constexpr (std::is_same_v<S, float>) {
+    if (shape.head_dim % kVectorWidth == 0) return decode_range(shape, range, part);
+  }
+  decode_range_plain(shape, range, part);
+}
+
+template <typename T, typename S>
 Tensor run(const Tensor& q, const Tensor& pages, const Lists& lists, const AttentionSpec& spec) {
   const DecodeShape shape{q.size(1), pages.size(3), q.size(2), pages.size(1)};
   const int64_t heads_size = shape.heads * shape.head_dim;
@@ -92,17 +102,17 @@ Tensor run(const Tensor& q, const Tensor& pages, const Lists& lists, const Atten
     return DecodePart<S>{part, part + heads_size, part + heads_size + shape.heads};
   };
   const int64_t elements = positions * 2 * shape.groups * shape.head_dim;
-  at::parallel_for(0, num_tasks, std::max<int64_t>(1, num_tasks * kElementsOfATask / elements),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i) {
-                       const Task& task = tasks[static_cast<size_t>(i)];
-                       decode_range<T, S>(
-                           shape,
-                           {static_cast<const T*>(pages.const_data_ptr()), lists.pages(task.row), task.begin,
-                            task.end, queries.const_data_ptr<S>() + task.row * heads_size},
-                           part_of(i));
-                     }
-                   });
+  const int64_t grain = std::max<int64_t>(1, num_tasks * kElementsOfATask / elements);
+  at::parallel_for(0, num_tasks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Task& task = tasks[static_cast<size_t>(i)];
+      compute(shape,
+              DecodeRange<T, S>{static_cast<const T*>(pages.const_data_ptr()), lists.pages(task.row),
+                                task.begin, task.end, lists.length(task.row),
+                                queries.const_data_ptr<S>() + task.row * heads_size},
+              part_of(i));
+    }
+  });
   for (int64_t row = 0; row < q.size(0); ++row) {
     const int64_t first = first_task[static_cast<size_t>(row)];
     const int64_t count = first_task[static_cast<size_t>(row) + 1] - first;

@@ -1,7 +1,6 @@
 #include "phalanx/kernels/attention/attention_decode_cpu.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -26,9 +25,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #include "phalanx/kernels/gemm/sum16_cpu.inc"
 
-// Positions of a block: a multiple of 16, few enough that their values stay in the first cache.
+// Positions of a block: a multiple of 16, few enough that two blocks stay in the second cache.
 constexpr int64_t kMostPositions = 64;
-constexpr int64_t kBlockBytes = int64_t{1} << 14;
+constexpr int64_t kBlockBytes = int64_t{1} << 16;
 constexpr int64_t kLineBytes = 64;
 
 #if HWY_TARGET <= HWY_AVX3
@@ -58,16 +57,6 @@ HWY_INLINE Vector power_of_two(Vector x) {
   return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -126.0f)), hn::Mul(p, hn::BitCast(d, bits)));
 }
 
-HWY_INLINE float widened(float x) {
-  return x;
-}
-HWY_INLINE double widened(double x) {
-  return x;
-}
-HWY_INLINE float widened(uint16_t bits) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
-
 HWY_INLINE Sum16 load_stored(const float* p) {
   return load16(p);
 }
@@ -84,17 +73,50 @@ HWY_INLINE Sum16 load_stored(const uint16_t* p) {
 }
 
 // A block of positions: where their keys lie, values being groups * head_dim further, and their scores by head.
-template <typename T, typename S>
+template <typename T>
 struct Block {
-  const T* key[kMostPositions + 1];
+  const T* const* key = nullptr;
   int64_t count = 0;
-  S* scores = nullptr;  // [heads, kMostPositions]
+  float* scores = nullptr;  // [heads, kMostPositions]
+};
+
+// Fetches the rows of the next block line by line in the order of memory, while this one is computed: half of them
+// beside the scores, half beside the values. The hardware's prefetcher does not follow rows that are read in tiles.
+template <typename T>
+class Ahead {
+ public:
+  Ahead(const std::vector<const T*>& rows, int64_t first, int64_t count, int64_t row_bytes)
+      : row_(rows.data() + first),
+        last_(rows.data() + std::min(static_cast<int64_t>(rows.size()), first + count)),
+        row_bytes_(row_bytes),
+        lines_(count * ((row_bytes + kLineBytes - 1) / kLineBytes)) {}
+
+  // The half that follows takes so many calls of fetch.
+  void plan(int64_t calls) { lines_of_call_ = (lines_ / 2 + calls - 1) / calls; }
+
+  HWY_INLINE void fetch() {
+    for (int64_t i = 0; i < lines_of_call_ && row_ < last_; ++i) {
+      __builtin_prefetch(reinterpret_cast<const char*>(*row_) + offset_, 0, 2);
+      offset_ += kLineBytes;
+      if (offset_ < row_bytes_) continue;
+      offset_ = 0;
+      ++row_;
+    }
+  }
+
+ private:
+  const T* const* row_;
+  const T* const* last_;
+  int64_t row_bytes_;
+  int64_t offset_ = 0;
+  int64_t lines_;
+  int64_t lines_of_call_ = 0;
 };
 
 // scores of kHeads heads from `head` on with the four positions from j on.
 template <int kHeads, typename T>
-HWY_INLINE void score_tile(const DecodeShape& shape, const float* q, int64_t offset,
-                           const Block<T, float>& block, int64_t j, float* scores) {
+HWY_INLINE void score_tile(const DecodeShape& shape, const float* q, int64_t offset, const Block<T>& block,
+                           int64_t j, float* scores, Ahead<T>& ahead) {
   const T* key[kPositionTile];
   Sum16 sums[kHeads][kPositionTile];
 #pragma GCC unroll 4
@@ -104,6 +126,7 @@ HWY_INLINE void score_tile(const DecodeShape& shape, const float* q, int64_t off
     for (int h = 0; h < kHeads; ++h) sums[h][t] = zero16();
   }
   for (int64_t d = 0; d < shape.head_dim; d += kSumLanes) {
+    ahead.fetch();
     Sum16 k[kPositionTile];
 #pragma GCC unroll 4
     for (int t = 0; t < kPositionTile; ++t) k[t] = load_stored(key[t] + d);
@@ -120,40 +143,37 @@ HWY_INLINE void score_tile(const DecodeShape& shape, const float* q, int64_t off
   }
 }
 
-template <typename T>
-HWY_INLINE void prefetch_row(const T* row, int64_t elements) {
-  const auto* bytes = reinterpret_cast<const char*>(row);
-  const int64_t size = elements * static_cast<int64_t>(sizeof(T));
-  for (int64_t i = 0; i < size; i += kLineBytes) __builtin_prefetch(bytes + i);
+// Tiles of heads of all groups together.
+int64_t head_tiles(const DecodeShape& shape) {
+  const int64_t shared = shape.heads / shape.groups;
+  return shape.groups * (shared / kHeadTile + shared % kHeadTile);
 }
 
 template <typename T>
-void score_block(const DecodeShape& shape, const float* q, const Block<T, float>& block) {
+void score_block(const DecodeShape& shape, const float* q, const Block<T>& block, Ahead<T>& ahead) {
   const int64_t shared = shape.heads / shape.groups;
-  const int64_t width = shape.groups * shape.head_dim;
+  ahead.plan((block.count + kPositionTile - 1) / kPositionTile * head_tiles(shape) *
+             (shape.head_dim / kSumLanes));
   for (int64_t j = 0; j < block.count; j += kPositionTile) {
-    for (int64_t t = j; t < std::min(j + kPositionTile, block.count); ++t)
-      prefetch_row(block.key[t] + width, width);
     for (int64_t group = 0; group < shape.groups; ++group) {
-      int64_t head = group * shared;
-      const int64_t last = head + shared;
+      const int64_t last = (group + 1) * shared;
       const int64_t offset = group * shape.head_dim;
-      for (; head + kHeadTile <= last; head += kHeadTile) {
-        score_tile<kHeadTile>(shape, q + head * shape.head_dim, offset, block, j,
-                              block.scores + head * kMostPositions);
-      }
-      for (; head < last; ++head) {
-        score_tile<1>(shape, q + head * shape.head_dim, offset, block, j,
-                      block.scores + head * kMostPositions);
-      }
+      int64_t head = group * shared;
+      const auto tile = [&](auto heads) {
+        score_tile<heads.value>(shape, q + head * shape.head_dim, offset, block, j,
+                                block.scores + head * kMostPositions, ahead);
+        head += heads.value;
+      };
+      while (head + kHeadTile <= last) tile(std::integral_constant<int, kHeadTile>());
+      while (head < last) tile(std::integral_constant<int, 1>());
     }
   }
 }
 
 // out of kHeads heads, 16 * kColumns columns: += scores * values.
 template <int kHeads, int kColumns, typename T>
-HWY_INLINE void value_tile(const DecodeShape& shape, const Block<T, float>& block, int64_t offset,
-                           const float* scores, float* out) {
+HWY_INLINE void value_tile(const DecodeShape& shape, const Block<T>& block, int64_t offset,
+                           const float* scores, float* out, Ahead<T>& ahead) {
   Sum16 sums[kHeads][kColumns];
 #pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
@@ -161,6 +181,7 @@ HWY_INLINE void value_tile(const DecodeShape& shape, const Block<T, float>& bloc
     for (int c = 0; c < kColumns; ++c) sums[h][c] = load16(out + h * shape.head_dim + c * kSumLanes);
   }
   for (int64_t j = 0; j < block.count; ++j) {
+    ahead.fetch();
     const T* value = block.key[j] + offset;
     Sum16 v[kColumns];
 #pragma GCC unroll 4
@@ -179,30 +200,29 @@ HWY_INLINE void value_tile(const DecodeShape& shape, const Block<T, float>& bloc
   }
 }
 
-template <int kHeads, typename T>
-HWY_INLINE void value_heads(const DecodeShape& shape, const Block<T, float>& block, int64_t offset,
-                            const float* scores, float* out) {
-  int64_t d = 0;
-  for (; d + kColumnTile * kSumLanes <= shape.head_dim; d += kColumnTile * kSumLanes) {
-    value_tile<kHeads, kColumnTile>(shape, block, offset + d, scores, out + d);
-  }
-  for (; d < shape.head_dim; d += kSumLanes) value_tile<kHeads, 1>(shape, block, offset + d, scores, out + d);
-}
-
 template <typename T>
-void add_values(const DecodeShape& shape, const Block<T, float>& block, float* out) {
+void add_values(const DecodeShape& shape, const Block<T>& block, float* out, Ahead<T>& ahead) {
   const int64_t shared = shape.heads / shape.groups;
+  const int64_t strips = shape.head_dim / kSumLanes;
+  ahead.plan(block.count * head_tiles(shape) * (strips / kColumnTile + strips % kColumnTile));
   for (int64_t group = 0; group < shape.groups; ++group) {
-    const int64_t offset = (shape.groups + group) * shape.head_dim;
+    const int64_t last = (group + 1) * shared;
     int64_t head = group * shared;
-    const int64_t last = head + shared;
-    for (; head + kHeadTile <= last; head += kHeadTile) {
-      value_heads<kHeadTile>(shape, block, offset, block.scores + head * kMostPositions,
-                             out + head * shape.head_dim);
-    }
-    for (; head < last; ++head) {
-      value_heads<1>(shape, block, offset, block.scores + head * kMostPositions, out + head * shape.head_dim);
-    }
+    const auto heads_at_once = [&](auto heads) {
+      const float* scores = block.scores + head * kMostPositions;
+      const int64_t offset = (shape.groups + group) * shape.head_dim;
+      float* to = out + head * shape.head_dim;
+      int64_t d = 0;
+      for (; d + kColumnTile * kSumLanes <= shape.head_dim; d += kColumnTile * kSumLanes) {
+        value_tile<heads.value, kColumnTile>(shape, block, offset + d, scores, to + d, ahead);
+      }
+      for (; d < shape.head_dim; d += kSumLanes) {
+        value_tile<heads.value, 1>(shape, block, offset + d, scores, to + d, ahead);
+      }
+      head += heads.value;
+    };
+    while (head + kHeadTile <= last) heads_at_once(std::integral_constant<int, kHeadTile>());
+    while (head < last) heads_at_once(std::integral_constant<int, 1>());
   }
 }
 
@@ -239,106 +259,34 @@ HWY_INLINE void weigh_head(const DecodeShape& shape, int64_t count, float* score
   store16(total, totals16);
 }
 
-// The same for any head size and for double, one element at a time.
-template <typename T, typename S>
-void plain_block(const DecodeShape& shape, const S* q, const Block<T, S>& block, const DecodePart<S>& part) {
-  const int64_t shared = shape.heads / shape.groups;
-  const int64_t D = shape.head_dim;
-  for (int64_t head = 0; head < shape.heads; ++head) {
-    const int64_t offset = head / shared * D;
-    S* scores = block.scores + head * kMostPositions;
-    S* out = part.out + head * D;
-    S most = part.largest[head];
-    for (int64_t j = 0; j < block.count; ++j) {
-      S sum = 0;
-      for (int64_t d = 0; d < D; ++d) sum += q[head * D + d] * widened(block.key[j][offset + d]);
-      scores[j] = sum;
-      most = std::max(most, sum);
-    }
-    const S factor = most > part.largest[head] ? std::exp2(part.largest[head] - most) : S(1);
-    part.largest[head] = most;
-    part.total[head] *= factor;
-    for (int64_t d = 0; d < D; ++d) out[d] *= factor;
-    for (int64_t j = 0; j < block.count; ++j) {
-      const S weight = std::exp2(scores[j] - most);
-      const T* value = block.key[j] + shape.groups * D + offset;
-      part.total[head] += weight;
-      for (int64_t d = 0; d < D; ++d) out[d] += weight * widened(value[d]);
-    }
-  }
-}
-
 template <typename T>
-void vector_block(const DecodeShape& shape, const float* q, const Block<T, float>& block,
-                  const DecodePart<float>& part, float* totals16) {
-  score_block(shape, q, block);
-  for (int64_t head = 0; head < shape.heads; ++head) {
-    weigh_head(shape, block.count, block.scores + head * kMostPositions, part.out + head * shape.head_dim,
-               part.largest + head, totals16 + head * kSumLanes);
-  }
-  add_values(shape, block, part.out);
-}
-
-// The rows of the next block from position `first` on.
-template <typename T, typename S>
-void find_rows(const DecodeShape& shape, const DecodeRange<T, S>& range, int64_t first, Block<T, S>& block) {
-  const int64_t row = 2 * shape.groups * shape.head_dim;
-  int64_t page = first / shape.page_size;
-  int64_t in_page = first % shape.page_size;
-  for (int64_t j = 0; j < block.count; ++j) {
-    block.key[j] = range.pages + (range.page_list[page] * shape.page_size + in_page) * row;
-    if (++in_page < shape.page_size) continue;
-    in_page = 0;
-    ++page;
-  }
-}
-
-template <typename T, typename S>
-void run_range(const DecodeShape& shape, const DecodeRange<T, S>& range, const DecodePart<S>& part) {
-  const bool vectors = std::is_same_v<S, float> && shape.head_dim % kSumLanes == 0;
-  const int64_t row_bytes = shape.groups * shape.head_dim * static_cast<int64_t>(sizeof(T));
+void run_range(const DecodeShape& shape, const DecodeRange<T, float>& range, const DecodePart<float>& part) {
+  const int64_t row_bytes = 2 * shape.groups * shape.head_dim * static_cast<int64_t>(sizeof(T));
   const int64_t step =
       std::clamp(kBlockBytes / row_bytes / kSumLanes * kSumLanes, int64_t{kSumLanes}, kMostPositions);
-  std::fill_n(part.out, shape.heads * shape.head_dim, S(0));
-  std::fill_n(part.total, shape.heads, S(0));
-  std::fill_n(part.largest, shape.heads, -std::numeric_limits<S>::infinity());
-  std::vector<S> scratch(static_cast<size_t>(shape.heads * (kMostPositions + kSumLanes)));
-  S* totals16 = scratch.data() + shape.heads * kMostPositions;
-  Block<T, S> block;
+  std::fill_n(part.out, shape.heads * shape.head_dim, 0.0f);
+  std::fill_n(part.largest, shape.heads, -std::numeric_limits<float>::infinity());
+  std::vector<float> scratch(static_cast<size_t>(shape.heads * (kMostPositions + kSumLanes)));
+  float* totals16 = scratch.data() + shape.heads * kMostPositions;
+  const std::vector<const T*> rows = decode_rows(shape, range, std::min(range.length, range.end + step));
+  Block<T> block;
   block.scores = scratch.data();
   for (int64_t first = range.begin; first < range.end; first += step) {
-    block.count = std::min(step, range.end - first);
-    find_rows(shape, range, first, block);
-    if constexpr (std::is_same_v<S, float>) {
-      if (vectors) vector_block(shape, range.q, block, part, totals16);
+    const int64_t next = std::min(range.end, first + step);
+    block.count = next - first;
+    block.key = rows.data() + (first - range.begin);
+    Ahead<T> ahead(rows, next - range.begin, step, row_bytes);
+    score_block(shape, range.q, block, ahead);
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      weigh_head(shape, block.count, block.scores + head * kMostPositions, part.out + head * shape.head_dim,
+                 part.largest + head, totals16 + head * kSumLanes);
     }
-    if (!vectors) plain_block(shape, range.q, block, part);
+    add_values(shape, block, part.out, ahead);
   }
-  if constexpr (std::is_same_v<S, float>) {
-    for (int64_t head = 0; vectors && head < shape.heads; ++head) {
-      float total[4];
-      totals(load16(totals16 + head * kSumLanes), zero16(), zero16(), zero16(), total);
-      part.total[head] = total[0];
-    }
-  }
-}
-
-template <typename S>
-void join_parts(const DecodeShape& shape, const DecodePart<S>& first, int64_t count, int64_t stride, S* out) {
-  const int64_t D = shape.head_dim;
   for (int64_t head = 0; head < shape.heads; ++head) {
-    S most = first.largest[head];
-    for (int64_t i = 1; i < count; ++i) most = std::max(most, first.largest[i * stride + head]);
-    S* __restrict to = out + head * D;
-    std::fill_n(to, D, S(0));
-    S total = 0;
-    for (int64_t i = 0; i < count; ++i) {
-      const S factor = std::exp2(first.largest[i * stride + head] - most);
-      const S* __restrict from = first.out + i * stride + head * D;
-      total += factor * first.total[i * stride + head];
-      for (int64_t d = 0; d < D; ++d) to[d] += factor * from[d];
-    }
-    for (int64_t d = 0; d < D; ++d) to[d] /= total;
+    float total[4];
+    totals(load16(totals16 + head * kSumLanes), zero16(), zero16(), zero16(), total);
+    part.total[head] = total[0];
   }
 }
 
@@ -346,21 +294,10 @@ void float_range(const DecodeShape& shape, const DecodeRange<float, float>& rang
                  const DecodePart<float>& part) {
   run_range(shape, range, part);
 }
+
 void half_range(const DecodeShape& shape, const DecodeRange<uint16_t, float>& range,
                 const DecodePart<float>& part) {
   run_range(shape, range, part);
-}
-void double_range(const DecodeShape& shape, const DecodeRange<double, double>& range,
-                  const DecodePart<double>& part) {
-  run_range(shape, range, part);
-}
-void float_join(const DecodeShape& shape, const DecodePart<float>& first, int64_t count, int64_t stride,
-                float* out) {
-  join_parts(shape, first, count, stride, out);
-}
-void double_join(const DecodeShape& shape, const DecodePart<double>& first, int64_t count, int64_t stride,
-                 double* out) {
-  join_parts(shape, first, count, stride, out);
 }
 
 }  // namespace
@@ -373,34 +310,17 @@ namespace phalanx::kernels {
 
 HWY_EXPORT(float_range);
 HWY_EXPORT(half_range);
-HWY_EXPORT(double_range);
-HWY_EXPORT(float_join);
-HWY_EXPORT(double_join);
 
 template <>
 void decode_range(const DecodeShape& shape, const DecodeRange<float, float>& range,
                   const DecodePart<float>& part) {
   HWY_DYNAMIC_DISPATCH(float_range)(shape, range, part);
 }
+
 template <>
 void decode_range(const DecodeShape& shape, const DecodeRange<uint16_t, float>& range,
                   const DecodePart<float>& part) {
   HWY_DYNAMIC_DISPATCH(half_range)(shape, range, part);
-}
-template <>
-void decode_range(const DecodeShape& shape, const DecodeRange<double, double>& range,
-                  const DecodePart<double>& part) {
-  HWY_DYNAMIC_DISPATCH(double_range)(shape, range, part);
-}
-template <>
-void decode_join(const DecodeShape& shape, const DecodePart<float>& first, int64_t count, int64_t stride,
-                 float* out) {
-  HWY_DYNAMIC_DISPATCH(float_join)(shape, first, count, stride, out);
-}
-template <>
-void decode_join(const DecodeShape& shape, const DecodePart<double>& first, int64_t count, int64_t stride,
-                 double* out) {
-  HWY_DYNAMIC_DISPATCH(double_join)(shape, first, count, stride, out);
 }
 
 }  // namespace phalanx::kernels

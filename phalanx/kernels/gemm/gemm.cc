@@ -173,13 +173,19 @@ Gemm Gemm::from_json(const Json& json, const std::string& where) {
     if (!entry.is_object()) throw_json_field(here, "route", entry.dump(), "an object");
     const at::ScalarType dtype = value_of(kDtypes, entry, "dtype", here);
     const GemmRoute route = value_of(kRoutes, entry, "route", here);
+    // Which dtypes a route serves does not depend on the machine; whether this one runs it is asked later.
     const bool half = dtype == at::kBFloat16 || dtype == at::kHalf;
-    if ((route == GemmRoute::kOneDnn && dtype != at::kFloat) || (route == GemmRoute::kFloat && !half)) {
+    if ((route == GemmRoute::kOneDnn && dtype != at::kFloat) || (route == GemmRoute::kFloat && !half) ||
+        (route == GemmRoute::kFewRows && dtype != at::kFloat && dtype != at::kBFloat16)) {
       throw_json_field(here, "route", name_of(kRoutes, route),
                        fmt::format("a route for {}", name_of(kDtypes, dtype)));
     }
     const Key key{size_of(entry, "m", here), size_of(entry, "n", here), size_of(entry, "k", here),
                   value_of(kLayouts, entry, "layout", here), name_of(kDtypes, dtype)};
+    if (route == GemmRoute::kFewRows &&
+        (std::get<0>(key) > kGemmFewRows || std::get<Gemm::Layout>(key) != Gemm::Layout::kNT)) {
+      throw_json_field(here, "route", name_of(kRoutes, route), "a route for this m and layout");
+    }
     gemm.table_[key] = route;
   }
   return gemm;

@@ -2,8 +2,8 @@
 //
 // Purpose: the one matrix product of the system: C = A B + beta C.
 // Shapes: a [M, K], b [K, N], c [M, N]; a and b may be transposed views (`w.t()`), c is row-major (last stride 1).
-// Dtypes: a and b alike (fp64, fp32, bf16, fp16); c of that dtype, or fp32 when a and b are half: then the sums are fp32
-//   and are never rounded to the half dtype.
+// Dtypes: a and b alike (fp64, fp32, bf16, fp16); c of that dtype, or fp32 when a and b are half: then the sums are
+//   fp32 and are never rounded to the half dtype.
 // Contract: beta is 0 (c is overwritten, whatever it held) or 1. Which backend serves a shape on the CPU is a table of
 //   {M, N, K, layout, dtype} -> route. The default table is fixed (deterministic); measure() fills it by timing each
 //   route once; to_json/from_json store it in the run folder so that all ranks and a resumed run choose alike.
@@ -26,8 +26,8 @@ namespace phalanx::kernels {
 
 using at::Tensor;
 
-// kOneDnn: oneDNN's fp32 product. kFloat: half operands cast to fp32, for CPUs without half products. kFewRows: our own, for
-// NT with up to 16 rows of fp32 or bf16, where reading b is what takes time.
+// kOneDnn: oneDNN's fp32 product. kFloat: half operands cast to fp32, for CPUs without half products. kFewRows: our
+// own, for NT with up to 16 rows of fp32 or bf16, where reading b is what takes time.
 enum class GemmRoute { kAten, kOneDnn, kFloat, kFewRows };
 
 class Gemm {

@@ -12,7 +12,6 @@
 namespace phalanx::kernels {
 namespace {
 
-constexpr int64_t kMostRows = 16;
 // Weights that keep a thread busy for longer than its start.
 constexpr int64_t kWeightsOfATask = int64_t{1} << 15;
 
@@ -48,7 +47,7 @@ void run(const Tensor& a, const Tensor& b, Tensor& c, bool add) {
 }  // namespace
 
 bool gemm_few_rows_takes(const Tensor& a, const Tensor& b) {
-  return gemm_route_serves(GemmRoute::kFewRows, a.scalar_type(), a.device()) && a.size(0) <= kMostRows &&
+  return gemm_route_serves(GemmRoute::kFewRows, a.scalar_type(), a.device()) && a.size(0) <= kGemmFewRows &&
          gemm_layout(a, b) == Gemm::Layout::kNT;
 }
 

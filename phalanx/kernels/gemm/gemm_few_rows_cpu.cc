@@ -24,6 +24,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 #include "phalanx/kernels/gemm/sum16_cpu.inc"
 
 constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3;
+constexpr int64_t kShortRows = 4096;  // elements of a
 constexpr int64_t kBlockColumns = 12;
 constexpr int64_t kSharedColumns = 3;  // read once a group of rows: they stay in the cache in between
 
@@ -53,7 +54,7 @@ template <>
 struct Step<float> {
   static constexpr int kParts = 1;
   static constexpr int kMostRows = kManyRegisters ? 8 : 4;
-  static constexpr int kTogether = kManyRegisters ? 3 : 1;  // columns at once for five rows and more
+  static constexpr int kTogether = kManyRegisters ? 3 : 1;  // columns side by side
   Sum16 part[1];
   HWY_INLINE void load(const float* w) { part[0] = load16(w); }
 };
@@ -61,8 +62,8 @@ struct Step<float> {
 template <>
 struct Step<uint16_t> {
   static constexpr int kParts = 2;
-  static constexpr int kMostRows = kManyRegisters ? 8 : 2;
-  static constexpr int kTogether = 1;
+  static constexpr int kMostRows = kManyRegisters ? 4 : 2;
+  static constexpr int kTogether = kManyRegisters ? 2 : 1;
   Sum16 part[2];
   // A pair of bf16 is a word, the even one in its low half.
   HWY_INLINE void load(const uint16_t* w) {
@@ -99,7 +100,7 @@ HWY_INLINE void multiply(const FewRows<T>& p, const float* a, const T* w, Sums<T
 #pragma GCC unroll 4
     for (int j = 0; j < kColumns; ++j) {
       weights[j].load(w + j * p.w_stride + k);
-      if (kColumns > 1) __builtin_prefetch(w + (j + kColumns) * p.w_stride + k);
+      if (kColumns > 1) __builtin_prefetch(w + (j + kColumns) * p.w_stride + k, 0, 2);
     }
 #pragma GCC unroll 2
     for (int s = 0; s < kParts; ++s) {
@@ -157,12 +158,14 @@ HWY_INLINE void tile(const FewRows<T>& p, int64_t row, int64_t column) {
 
 template <typename T, int kRows>
 void columns_of(const FewRows<T>& p, int64_t row, int64_t begin, int64_t end) {
-  constexpr int kColumns = kRows > 4 ? Step<T>::kTogether : 1;
+  constexpr int kTogether = kRows > 1 ? Step<T>::kTogether : 1;
   constexpr int kTurns = kRows == 1 ? 4 : kRows == 2 ? 2 : 1;
   int64_t column = begin;
-  for (; column + kColumns * kTurns <= end; column += kColumns * kTurns) {
-    tile<T, kRows, kColumns, kTurns>(p, row, column);
+  // Side by side when many rows, or long ones that leave the first cache, are read again for every column.
+  if (kRows > 4 || kRows * p.length > kShortRows) {
+    for (; column + kTogether <= end; column += kTogether) tile<T, kRows, kTogether, 1>(p, row, column);
   }
+  for (; column + kTurns <= end; column += kTurns) tile<T, kRows, 1, kTurns>(p, row, column);
   for (; column < end; ++column) tile<T, kRows, 1, 1>(p, row, column);
 }
 

@@ -21,6 +21,8 @@ namespace {
 constexpr int64_t kSmallestSize = 32;
 constexpr int64_t kSmallestProduct = int64_t{1} << 21;
 constexpr int64_t kSmallestReuse = 128;
+// Up to here reading bf16 weights takes longer than widening them; beyond, products of halves win.
+constexpr int64_t kFewHalfRows = 4;
 
 // LibTorch refuses the call on CPUs without AVX-512 (or the half type): ask it, once.
 bool one_dnn_accepts(at::ScalarType dtype) {
@@ -115,8 +117,11 @@ bool gemm_route_serves(GemmRoute route, at::ScalarType dtype, at::Device device)
 
 GemmRoute gemm_default_route(const Tensor& a, const Tensor& b) {
   if (!a.device().is_cpu()) return GemmRoute::kAten;
-  if (gemm_few_rows_takes(a, b)) return GemmRoute::kFewRows;
+  const bool few_rows = gemm_few_rows_takes(a, b);
   const at::ScalarType dtype = a.scalar_type();
+  if (few_rows && (dtype == at::kFloat || a.size(0) <= kFewHalfRows || !gemm_has_half_products(dtype))) {
+    return GemmRoute::kFewRows;
+  }
   // Without half products at::mm is 2 to 50 times slower than casting to fp32.
   if (is_half(dtype)) return gemm_has_half_products(dtype) ? GemmRoute::kAten : GemmRoute::kFloat;
   if (!gemm_route_serves(GemmRoute::kOneDnn, dtype, a.device())) return GemmRoute::kAten;

@@ -1,12 +1,12 @@
 // File: phalanx/kernels/gemm/gemm_routes.h
 //
 // Purpose: the backends behind Gemm, one function a route, and which of them a machine can run.
-//   kAten: at::mm; from half operands into fp32 at::mm with an output dtype (CUDA), LibTorch's small-block product with
-//     own packing (CPUs with half products) or kFloat.
+//   kAten: at::mm; from half operands into fp32 at::mm with an output dtype (CUDA), LibTorch's small-block product
+//     with own packing (CPUs with half products) or kFloat.
 //   kOneDnn, kFloat, kFewRows: see gemm.h.
 // Contract: operands were checked by Gemm. `serves` depends only on the machine, the dtype and the device, `default`
-//   also on sizes and layout: both are the same in every call, so the default table is deterministic. kFewRows runs what it
-//   does not take (gemm_few_rows.h) by the default route.
+//   also on sizes and layout: both are the same in every call, so the default table is deterministic. kFewRows runs
+//   what it does not take (gemm_few_rows.h) by the default route.
 #pragma once
 
 #include "phalanx/kernels/gemm/gemm.h"

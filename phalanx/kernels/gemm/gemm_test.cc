@@ -22,7 +22,7 @@ using testing::relative_error;
 using Shape3 = std::array<int64_t, 3>;  // M, N, K
 
 constexpr std::array kLayouts = {Gemm::Layout::kNN, Gemm::Layout::kNT, Gemm::Layout::kTN, Gemm::Layout::kTT};
-constexpr std::array kRoutes = {GemmRoute::kAten, GemmRoute::kOneDnn, GemmRoute::kFloat};
+constexpr std::array kRoutes = {GemmRoute::kAten, GemmRoute::kOneDnn, GemmRoute::kFloat, GemmRoute::kFewRows};
 const std::vector<Shape3> kShapes = {{1, 1, 1},   {1, 5, 7},   {5, 1, 7},      {5, 7, 1},    {17, 33, 65},
                                      {1, 300, 9}, {300, 1, 9}, {64, 128, 300}, {65, 97, 67}, {128, 144, 130}};
 
