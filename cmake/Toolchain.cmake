@@ -1,4 +1,4 @@
-# Warnings, ccache, mold, sanitizers, third-party packages of the distribution.
+# Warnings, ccache, sanitizers, third-party packages of the distribution.
 # restrict and stringop-overflow: g++ 12 warns wrongly inside the standard library.
 add_compile_options(-fPIC -Wall -Wextra -Wno-missing-field-initializers -Wno-restrict -Wno-stringop-overflow -Werror -ffp-contract=off)
 
@@ -10,12 +10,6 @@ if(PHALANX_CCACHE)
   add_compile_options(-fpch-preprocess)
 endif()
 
-find_program(PHALANX_MOLD mold)
-if(PHALANX_MOLD)
-  # Debian's mold 1.10 starts the read-only-after-relocation segment anywhere in a page; where the page before it is not
-  # mapped, the loader refuses the program ("cannot apply additional memory protection").
-  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
-endif()
 
 if(PHALANX_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)

@@ -249,7 +249,8 @@ TEST_F(Generate, MistakesAreSeenBeforeAnythingIsWritten) {
     std::string needle;
   };
   for (const Mistake& mistake : std::vector<Mistake>{
-           {"--model nowhere --prompt x --prompt-tokens 1", 2, "more than one of --prompt, --prompt-tokens and --input"},
+           {"--model nowhere --prompt x --prompt-tokens 1", 2,
+            "more than one of --prompt, --prompt-tokens and --input"},
            {"--model nowhere --prompt x --max-tokens -1", 2, "--max-tokens: got -1"},
            {"--model run --prompt " + std::string(33, 'x'), 3, "--prompt: got 33 tokens; needed at most 32"},
            {"--model run --prompt ''", 3, "--prompt"},

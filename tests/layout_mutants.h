@@ -133,16 +133,16 @@ using Mistake = std::function<LayoutRun(const Setting&)>;
 // `edit` of every group of this name, made for a rank.
 inline Mistake in_group(const std::string& name, const std::function<GroupEdit(int rank)>& edit) {
   return [=](const Setting& s) {
-    return run(
-        s, {.group = [&](int rank, std::unique_ptr<comm::Group> real) -> std::unique_ptr<comm::Group> {
-          if (real->name() != name) return real;
-          return std::make_unique<EditedGroup>(std::move(real), edit(rank));
-        }});
+    return run(s, {.group = [&](int rank, std::unique_ptr<comm::Group> real) -> std::unique_ptr<comm::Group> {
+                 if (real->name() != name) return real;
+                 return std::make_unique<EditedGroup>(std::move(real), edit(rank));
+               }});
   };
 }
 
-inline Mistake in_reductions(const std::string& name,
-                      const std::function<comm::WorkPtr(comm::Group&, Tensor&, comm::ReduceOp)>& reduce) {
+inline Mistake in_reductions(
+    const std::string& name,
+    const std::function<comm::WorkPtr(comm::Group&, Tensor&, comm::ReduceOp)>& reduce) {
   return in_group(name, [=](int) { return GroupEdit{.all_reduce = reduce, .all_gather = {}}; });
 }
 
@@ -150,12 +150,12 @@ inline Mistake in_reductions(const std::string& name,
 inline Mistake called_identical(const std::function<bool(const std::string& name)>& chosen) {
   return [=](const Setting& s) {
     return run(s, {.built = [&](int, Model& model) {
-                          for (Parameter* p : model.parameters()) {
-                            for (Segment& segment : p->segments) {
-                              if (chosen(segment.name)) segment.gradient = GradientKind::kIdentical;
-                            }
-                          }
-                        }});
+                 for (Parameter* p : model.parameters()) {
+                   for (Segment& segment : p->segments) {
+                     if (chosen(segment.name)) segment.gradient = GradientKind::kIdentical;
+                   }
+                 }
+               }});
   };
 }
 
@@ -168,8 +168,8 @@ using BatchEdit = std::function<void(int rank, int64_t step, std::vector<HostBat
 inline LayoutRun with_batches(const Setting& s, const BatchEdit& edit) {
   std::vector<int64_t> step(static_cast<size_t>(mesh_of(s).world_size()), 0);  // of each rank
   return run(s, {.batches = [&](int rank, std::vector<HostBatch>& batches) {
-                        edit(rank, ++step[static_cast<size_t>(rank)], batches);
-                      }});
+               edit(rank, ++step[static_cast<size_t>(rank)], batches);
+             }});
 }
 
 // `unseen`: from the setting where it is seen, what hides it.

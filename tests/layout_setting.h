@@ -54,8 +54,10 @@ inline const std::vector<Axis>& layout_axes() {
       {"kv_groups", {"4", "2", "1"}},
       {"family", {"gpt", "llama"}},
       {"dtype", {"fp64", "fp32"}},
-      {"stash", {"here", "window", "offload", "shared"}},  // kept inputs: all, of later micro-batches, on the host, 1 / tp
-      {"layers", {"*-", "M-", "m-", "M*"}},                // two of the pattern, repeated
+      {"stash",
+       {"here", "window", "offload",
+        "shared"}},                          // kept inputs: all, of later micro-batches, on the host, 1 / tp
+      {"layers", {"*-", "M-", "m-", "M*"}},  // two of the pattern, repeated
       {"mamba_groups", {"4", "2", "1"}},
       {"norm_group", {"own", "whole"}},  // of Mamba-2's gated norm: a group's channels, or all
   };
@@ -124,7 +126,8 @@ inline void set_model(const Setting& s, ModelConfig& c) {
     for (int64_t i = 0; i < kPairs; ++i) c.pattern += pair;
   }
   c.mamba_num_heads = 4;
-  c.mamba_head_dim = 32;  // with norm groups of 16 channels one rank alone is 8e-6 off its fp64 run, with 32 1e-6
+  c.mamba_head_dim =
+      32;  // with norm groups of 16 channels one rank alone is 8e-6 off its fp64 run, with 32 1e-6
   c.mamba_num_groups = s.number("mamba_groups");
   c.mamba_state_dim = 3;
   c.mamba_chunk_size = 3;
@@ -240,8 +243,9 @@ class References {
  public:
   const LayoutRun& of(const Setting& s) {
     std::string key;
-    for (const char* axis : {"samples", "last", "length", "dropout", "label_mask", "attention", "tied",
-                             "vocab", "kv_groups", "family", "dtype", "layers", "mamba_groups", "norm_group"}) {
+    for (const char* axis :
+         {"samples", "last", "length", "dropout", "label_mask", "attention", "tied", "vocab", "kv_groups",
+          "family", "dtype", "layers", "mamba_groups", "norm_group"}) {
       key += s[axis] + " ";
     }
     const auto found = runs_.find(key);
@@ -263,7 +267,8 @@ inline bool is_legal(const Cell& cell) {
   if (s["sp"] == "yes" && (s["tp"] == "1" || s["scatter_gather"] == "off")) return false;
   if (s["scatter_gather"] == "off" && (s["tp"] == "1" || s["pp"] == "1")) return false;
   // The micro-batch of one sample that is left over.
-  const bool odd_rows = s["last"] == "short" && s["micro_batch"] == "2" && s.number("length") % s.number("tp") != 0;
+  const bool odd_rows =
+      s["last"] == "short" && s["micro_batch"] == "2" && s.number("length") % s.number("tp") != 0;
   if (s["sp"] == "yes" && odd_rows) return false;
   if (s["zero"] == "1" && s["dp"] == "1") return false;
   if (s["cut"] == "bars" && stages == 1) return false;

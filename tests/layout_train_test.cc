@@ -6,8 +6,8 @@
 #include <cmath>
 #include <filesystem>
 
-#include "phalanx/comm/flight_recorder.h"
 #include "phalanx/base/json.h"
+#include "phalanx/comm/flight_recorder.h"
 #include "phalanx/telemetry/metrics.h"
 #include "tests/program.h"
 
@@ -163,9 +163,10 @@ TEST_F(LayoutTrain, TheScheduleOfAPipelineGoesOnOnOneRank) {
 
 // The scale of 2^32 overflows at first: those steps are skipped by all ranks, and the scale comes down, also over a resume.
 TEST_F(LayoutTrain, Fp16SkipsUntilTheScaleFits) {
-  const std::string fp16 = kModel +
-                           "--dtype fp16 --optim.hysteresis=1 --optim.initial_loss_scale=4294967296 --parallel.tensor=2 "
-                           "--parallel.data=2 --parallel.zero_stage=1 ";
+  const std::string fp16 =
+      kModel +
+      "--dtype fp16 --optim.hysteresis=1 --optim.initial_loss_scale=4294967296 --parallel.tensor=2 "
+      "--parallel.data=2 --parallel.zero_stage=1 ";
   const std::vector<StepMetrics> whole = train("whole", fp16 + "--train.train_iters=24 ");
   ASSERT_EQ(whole.size(), 24U);
   size_t skipped = 0;
@@ -195,7 +196,8 @@ TEST_F(LayoutTrain, DrawsOneStepBesideItsPlan) {
   const std::string trace = read_file(path("drawn") + "/timeline_step_2.json");
   const Json events = parse_json(trace, "trace");
   size_t weights = 0;
-  for (const Json& event : events) weights += event.contains("name") && event.at("name").get<std::string>().starts_with("W");
+  for (const Json& event : events)
+    weights += event.contains("name") && event.at("name").get<std::string>().starts_with("W");
   EXPECT_EQ(weights, 16U) << "8 micro-batches on 2 stages, weight gradients apart";
   EXPECT_FALSE(path_exists(path("drawn") + "/timeline_step_1.svg"));
 }
@@ -204,7 +206,8 @@ TEST_F(LayoutTrain, DrawsOneStepBesideItsPlan) {
 TEST_F(LayoutTrain, LeavesAFlightRecorderOfEveryRank) {
   train("run", kRun + kTensorAndPipeline);
   for (int rank = 0; rank < 4; ++rank) {
-    const comm::FlightLog log = comm::read_flight(path("run") + "/flight/rank_" + std::to_string(rank) + ".flight");
+    const comm::FlightLog log =
+        comm::read_flight(path("run") + "/flight/rank_" + std::to_string(rank) + ".flight");
     EXPECT_EQ(log.header.rank, rank);
     ASSERT_FALSE(log.records.empty());
     EXPECT_STREQ(log.records.back().state(), "done");

@@ -99,10 +99,13 @@ TEST_F(ParallelGenerate, HybridsMakeTheSameTokensFromOnePromptAndFromMany) {
   ASSERT_EQ(ran.code, 0) << ran.err;
   const Json want = tokens_of("--model run" + kGreedy);
   EXPECT_EQ(want.size(), 24U);
-  write_text(path("prompts.jsonl"), "{\"tokens\": [5, 9, 3]}\n{\"tokens\": [7]}\n{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8]}\n");
+  write_text(path("prompts.jsonl"),
+             "{\"tokens\": [5, 9, 3]}\n{\"tokens\": [7]}\n{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8]}\n");
   const auto file = [&](const std::string& more) {
-    const Ran made = run("generate --threads 1 --model run --input prompts.jsonl --output out.jsonl --batch 2 "
-                         "--max-tokens 24 --temperature 0 " + more);
+    const Ran made =
+        run("generate --threads 1 --model run --input prompts.jsonl --output out.jsonl --batch 2 "
+            "--max-tokens 24 --temperature 0 " +
+            more);
     EXPECT_EQ(made.code, 0) << made.err;
     return made.code == 0 ? read_file(path("out.jsonl")) : "";
   };

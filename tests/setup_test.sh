@@ -84,9 +84,9 @@ test_packages() {
   bootstrap
   expect_message "apt without a network" "no answer from the package servers" "network"
 
-  stand_in apt-get 'echo "E: Unable to locate package mold"; [ "$1" = update ]'
+  stand_in apt-get 'echo "E: Unable to locate package ccache"; [ "$1" = update ]'
   bootstrap
-  expect_message "apt with an error" "E: Unable to locate package mold" "apt.log"
+  expect_message "apt with an error" "E: Unable to locate package ccache" "apt.log"
 }
 
 test_wheels() {

@@ -161,7 +161,8 @@ int run_bench_decode(const Arguments& args) {
     print_line(result.dump());
     return 0;
   }
-  print_line(fmt::format("{:>6} {:>8} {:>10} {:>10} {:>10}", "batch", "context", "ms/step", "tokens/s", "cache MB"));
+  print_line(
+      fmt::format("{:>6} {:>8} {:>10} {:>10} {:>10}", "batch", "context", "ms/step", "tokens/s", "cache MB"));
   for (const Json& row : result["rows"]) {
     print_line(fmt::format("{:>6} {:>8} {:>10.3f} {:>10.1f} {:>10.2f}", row["batch"].get<int64_t>(),
                            row["context"].get<int64_t>(), row["step_ms"].get<double>(),

@@ -28,7 +28,6 @@ ParsedFlags parse_bench_flags(const Arguments& args, Section& section) {
   return flags;
 }
 
-
 int run_bench_tokenizer(const Arguments& args);
 int run_bench_order(const Arguments& args);
 int run_bench_decode(const Arguments& args);

@@ -236,20 +236,20 @@ void fill_from_origin(HfExportOptions& options, const CheckpointReader& reader, 
 }
 
 int export_verb(const Arguments& args) {
-  const Words words = parse_words(
-      "export-hf", args,
-      {{"--family", "", FlagKind::kValue, "model_type to write; else the one that fits", "NAME"},
-       kDtypeFlag,
-       {"--max-shard-size", "", FlagKind::kValue, "cut the weights into files of at most this size; 5GB",
-        "SIZE"},
-       {"--tokenizer", "", FlagKind::kValue, "take the tokenizer files of this folder", "DIR"},
-       {"--eos-token-id", "", FlagKind::kValue, "the id that ends a text", "N"},
-       {"--bos-token-id", "", FlagKind::kValue, "the id that starts a text", "N"},
-       kStepFlag,
-       kForceFlag,
-       kJsonFlag,
-       kHelpFlag},
-      kExportHelp, {"CHECKPOINT", "OUT_DIR"});
+  const Words words =
+      parse_words("export-hf", args,
+                  {{"--family", "", FlagKind::kValue, "model_type to write; else the one that fits", "NAME"},
+                   kDtypeFlag,
+                   {"--max-shard-size", "", FlagKind::kValue,
+                    "cut the weights into files of at most this size; 5GB", "SIZE"},
+                   {"--tokenizer", "", FlagKind::kValue, "take the tokenizer files of this folder", "DIR"},
+                   {"--eos-token-id", "", FlagKind::kValue, "the id that ends a text", "N"},
+                   {"--bos-token-id", "", FlagKind::kValue, "the id that starts a text", "N"},
+                   kStepFlag,
+                   kForceFlag,
+                   kJsonFlag,
+                   kHelpFlag},
+                  kExportHelp, {"CHECKPOINT", "OUT_DIR"});
   if (words.help) return 0;
   HfExportOptions options{
       .family = parse_family(words.flags.option("--family")),

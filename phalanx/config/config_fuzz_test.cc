@@ -61,7 +61,8 @@ TEST(ConfigFuzz, MutatedJson) {
   const std::string text = to_json(sample.tree).dump();
   expect_value_or_error([&](std::mt19937& random) {
     SmallRun run;
-    apply_json(run.tree, parse_json(testing::mutate(text, random, kPieces), "fuzz.json"), "fuzz.json", Origin::kFile);
+    apply_json(run.tree, parse_json(testing::mutate(text, random, kPieces), "fuzz.json"), "fuzz.json",
+               Origin::kFile);
   });
 }
 

@@ -277,11 +277,11 @@ class ScheduleRun {
   std::deque<SentMessage> sent_;
   int pairs_ = 0;
   int64_t whole_pairs_ = 0;
-  int64_t held_ = 0;    // bytes on the device
-  int64_t hosted_ = 0;  // offloaded
-  int64_t most_ = 0;    // of both together
+  int64_t held_ = 0;      // bytes on the device
+  int64_t hosted_ = 0;    // offloaded
+  int64_t most_ = 0;      // of both together
   bool at_peak_ = false;  // nothing was let go since, and it is not listed yet
-  double arrived_ = 0;  // when the action at hand could begin
+  double arrived_ = 0;    // when the action at hand could begin
   ExecutorResult result_;
 };
 

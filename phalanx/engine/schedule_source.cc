@@ -25,7 +25,8 @@ Schedule forward_of_file(const std::string& path, int micro_batches) {
 const Schedule& ScheduleSource::of(int micro_batches, bool forward_only) {
   const std::pair key(micro_batches, forward_only);
   const auto found = made_.find(key);
-  return found != made_.end() ? found->second : made_.emplace(key, make(micro_batches, forward_only)).first->second;
+  return found != made_.end() ? found->second
+                              : made_.emplace(key, make(micro_batches, forward_only)).first->second;
 }
 
 Schedule ScheduleSource::make(int micro_batches, bool forward_only) const {

@@ -54,8 +54,9 @@ TEST_P(Batcher, SequencesDoNotSeeEachOther) {
   const auto want = alone(greedy);
   std::set<std::vector<int64_t>> different(want.begin(), want.end());
   EXPECT_GT(different.size(), 3U) << "equal texts would prove little";
-  for (const BatchLimits limits : {BatchLimits{}, BatchLimits{.sequences = 2, .prefill_rows = 4},
-                                   BatchLimits{.sequences = 5, .prefill_rows = 1}, BatchLimits{.sequences = 1}}) {
+  for (const BatchLimits limits :
+       {BatchLimits{}, BatchLimits{.sequences = 2, .prefill_rows = 4},
+        BatchLimits{.sequences = 5, .prefill_rows = 1}, BatchLimits{.sequences = 1}}) {
     std::map<size_t, std::vector<int64_t>> called;
     const auto got = generate_all(model_, prompts_, greedy, limits, [&](size_t sequence, int64_t token) {
       called[sequence].push_back(token);
@@ -70,9 +71,8 @@ TEST_P(Batcher, ASequenceEndsOnItsOwn) {
   const GenerateOptions greedy{.sampling = {.temperature = 0}, .max_tokens = 9};
   const auto want = alone(greedy);
   int calls = 0;
-  const auto got = generate_all(model_, prompts_, greedy, {.sequences = 3}, [&](size_t sequence, int64_t) {
-    return sequence != 1 || ++calls < 3;
-  });
+  const auto got = generate_all(model_, prompts_, greedy, {.sequences = 3},
+                                [&](size_t sequence, int64_t) { return sequence != 1 || ++calls < 3; });
   for (size_t i = 0; i < want.size(); ++i) {
     const auto length = static_cast<std::ptrdiff_t>(i == 1 ? 3 : 9);
     EXPECT_EQ(got[i], std::vector<int64_t>(want[i].begin(), want[i].begin() + length));
@@ -88,7 +88,8 @@ TEST_P(Batcher, ThePlaceOfASequenceDecidesItsRandomNumbers) {
 }
 
 TEST_P(Batcher, PromptsAreCheckedFirst) {
-  const auto expect_refused = [&](const std::vector<std::vector<int64_t>>& prompts, const std::string& words) {
+  const auto expect_refused = [&](const std::vector<std::vector<int64_t>>& prompts,
+                                  const std::string& words) {
     try {
       generate_all(model_, prompts, {}, {}, [](size_t, int64_t) { return true; });
       ADD_FAILURE() << "no error";

@@ -51,8 +51,9 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, const kerne
   for (const FusedParameter& spec : table_.parameters) {
     if (!holds(spec.name)) continue;
     const bool wide = spec.parts[0].keep_fp32;
-    auto parameter = make_parameter(spec, parameter_slot(config_, spec, options_.part.place),
-                                    wide ? tensor_options.dtype(accumulator_of(options.dtype)) : tensor_options);
+    auto parameter =
+        make_parameter(spec, parameter_slot(config_, spec, options_.part.place),
+                       wide ? tensor_options.dtype(accumulator_of(options.dtype)) : tensor_options);
     if (options.initialise) initialise_parameter(*parameter, spec, options.seed);
     by_name_[spec.name] = parameter.get();
     parameters_.push_back(std::move(parameter));
@@ -204,8 +205,8 @@ std::vector<Cache::LayerShape> Model::cache_shapes() const {
     } else if (kind == LayerKind::kMamba2) {
       const int64_t heads = config_.mamba_num_heads / ranks;
       shape.taps = config_.mamba_conv_kernel - 1;
-      shape.channels = heads * config_.mamba_head_dim +
-                       2 * mamba_groups_of_rank(config_, ranks) * config_.mamba_state_dim;
+      shape.channels =
+          heads * config_.mamba_head_dim + 2 * mamba_groups_of_rank(config_, ranks) * config_.mamba_state_dim;
       shape.state = {heads, config_.mamba_head_dim, config_.mamba_state_dim};
     } else if (kind == LayerKind::kMamba1) {
       shape.taps = config_.mamba_conv_kernel - 1;

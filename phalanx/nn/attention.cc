@@ -130,8 +130,9 @@ Tensor SelfAttention::step(const Tensor& x_TH, const Batch& batch, Side&, Cache&
       cache.append(layer, run.slot, heads.k_TGD.narrow(0, run.first, 1), heads.v_TGD.narrow(0, run.first, 1));
     }
     const std::vector<int64_t> slots = slots_of(runs);
-    const Tensor out = kernels::attention_decode(heads.q_TAD, cache.pages(layer), cache.page_table(layer, slots),
-                                                 cache.lengths(layer, slots), attention);
+    const Tensor out =
+        kernels::attention_decode(heads.q_TAD, cache.pages(layer), cache.page_table(layer, slots),
+                                  cache.lengths(layer, slots), attention);
     return parts_.out.forward(out.flatten(1));
   }
   const Tensor out = at::empty({x_TH.size(0), shape_.num_heads, shape_.head_dim}, x_TH.options());

@@ -51,13 +51,12 @@ Tensor Mamba1::forward(const Tensor& x_TH, const Batch& batch, Side&, Stash& sta
   const Tensor document = documents_by_sample(batch);
   kernels::ScanForward scanned;
   {
-    const Tensor conv =
-        kernels::causal_conv1d_forward(conv_inputs(in.narrow(2, 0, shape_.inner), document));
+    const Tensor conv = kernels::causal_conv1d_forward(conv_inputs(in.narrow(2, 0, shape_.inner), document));
     const Tensor low_TR = parts_.x_proj.forward(conv.flatten(0, 1));
     stash.push(low_TR, "mamba1 dt B C");
     const Tensor dt_TI = parts_.dt_proj.forward(low_TR.narrow(1, 0, shape_.dt_rank));
-    kernels::ScanInputs inputs = scan_inputs(conv, by_sample(dt_TI, batch),
-                                             in.narrow(2, shape_.inner, shape_.inner), by_sample(low_TR, batch));
+    kernels::ScanInputs inputs = scan_inputs(
+        conv, by_sample(dt_TI, batch), in.narrow(2, shape_.inner, shape_.inner), by_sample(low_TR, batch));
     inputs.document = document;
     scanned = kernels::selective_scan_forward(inputs);
   }
@@ -127,8 +126,8 @@ Tensor Mamba1::step_run(const Tensor& in_TI, const SlotRun& run, const Tensor& r
       kernels::causal_conv1d_window(conv_in.x.squeeze(0), windows[at_row], shape_.conv_kernel));
   const Tensor low_TR = parts_.x_proj.forward(conv.squeeze(0));
   const Tensor dt_TI = parts_.dt_proj.forward(low_TR.narrow(1, 0, shape_.dt_rank));
-  kernels::ScanInputs inputs = scan_inputs(conv, dt_TI.unsqueeze(0), mine.narrow(2, shape_.inner, shape_.inner),
-                                           low_TR.unsqueeze(0));
+  kernels::ScanInputs inputs =
+      scan_inputs(conv, dt_TI.unsqueeze(0), mine.narrow(2, shape_.inner, shape_.inner), low_TR.unsqueeze(0));
   inputs.initial = states.narrow(0, at_row, 1);
   const kernels::ScanForward scanned = kernels::selective_scan_forward(inputs);
   states[at_row].copy_(scanned.final_state.squeeze(0));
@@ -141,10 +140,10 @@ Tensor Mamba1::step(const Tensor& x_TH, const Batch& batch, Side&, Cache& cache)
   const Tensor rows = pool_rows_of(runs, cache);
   Tensor out_TI;
   if (is_decode(runs)) {
-    const Tensor conv = kernels::causal_conv1d_step(
-        in_TI.narrow(1, 0, shape_.inner), parts_.conv_weight->full(),
-        parts_.conv_bias != nullptr ? parts_.conv_bias->full() : Tensor(), cache.windows(shape_.cache_layer),
-        rows);
+    const Tensor conv =
+        kernels::causal_conv1d_step(in_TI.narrow(1, 0, shape_.inner), parts_.conv_weight->full(),
+                                    parts_.conv_bias != nullptr ? parts_.conv_bias->full() : Tensor(),
+                                    cache.windows(shape_.cache_layer), rows);
     const Tensor low_TR = parts_.x_proj.forward(conv);
     const Tensor dt_TI = parts_.dt_proj.forward(low_TR.narrow(1, 0, shape_.dt_rank));
     out_TI = kernels::selective_scan_step(

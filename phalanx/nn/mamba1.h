@@ -37,7 +37,7 @@ class Mamba1 : public Module {
     Parameter* conv_weight = nullptr;
     Parameter* conv_bias = nullptr;  // may be nullptr
     Linear x_proj;                   // kRow
-    Linear dt_proj;                  // kReplicated: its input is on every rank, its rows are this rank's channels
+    Linear dt_proj;  // kReplicated: its input is on every rank, its rows are this rank's channels
     Parameter* dt_bias = nullptr;
     Parameter* A_log = nullptr;
     Parameter* D = nullptr;
@@ -54,7 +54,8 @@ class Mamba1 : public Module {
  private:
   kernels::ConvInputs conv_inputs(const Tensor& x, const Tensor& document) const;
   // Of tensors [.., channels] with equal leading dims; `low` is what W_x gave.
-  kernels::ScanInputs scan_inputs(const Tensor& x, const Tensor& dt, const Tensor& z, const Tensor& low) const;
+  kernels::ScanInputs scan_inputs(const Tensor& x, const Tensor& dt, const Tensor& z,
+                                  const Tensor& low) const;
   Tensor step_run(const Tensor& in_TI, const SlotRun& run, const Tensor& row, Cache& cache) const;
 
   Parts parts_;

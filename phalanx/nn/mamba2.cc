@@ -92,8 +92,8 @@ Tensor Mamba2::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash& s
     const Columns in = split(in_TI);
     din_TI = at::empty_like(in_TI);
     const Columns din = split(din_TI);
-    kernels::GatedNormBackward gated = kernels::gated_norm_backward(
-        dout, y_TD, in.z, rstd, parts_.gate_norm->full(), gate_norm_, din.z);
+    kernels::GatedNormBackward gated =
+        kernels::gated_norm_backward(dout, y_TD, in.z, rstd, parts_.gate_norm->full(), gate_norm_, din.z);
     grads.add(*parts_.gate_norm, gated.dweight);
 
     const kernels::ConvInputs conv_in = conv_inputs(in.xBC, batch);
@@ -103,8 +103,8 @@ Tensor Mamba2::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash& s
     const Tensor dconv = at::empty_like(conv);
     const Branches d = branches(dconv);
     const kernels::SsdGradients scan =
-        kernels::ssd_backward(gated.dy.view(inputs.x.sizes()), /*dfinal=*/{}, inputs, /*states=*/{}, ssd_, *gemm_,
-                              {.dx = d.x, .ddt = by_sample(din.dt, batch), .dB = d.B, .dC = d.C});
+        kernels::ssd_backward(gated.dy.view(inputs.x.sizes()), /*dfinal=*/{}, inputs, /*states=*/{}, ssd_,
+                              *gemm_, {.dx = d.x, .ddt = by_sample(din.dt, batch), .dB = d.B, .dC = d.C});
     grads.add(*parts_.dt_bias, scan.ddt_bias);
     grads.add(*parts_.A_log, scan.dA_log);
     grads.add(*parts_.D, scan.dD);
@@ -147,8 +147,7 @@ Tensor Mamba2::step(const Tensor& x_TH, const Batch& batch, Side&, Cache& cache)
     const Tensor conv = kernels::causal_conv1d_step(
         in.xBC, parts_.conv_weight->full(), parts_.conv_bias != nullptr ? parts_.conv_bias->full() : Tensor(),
         cache.windows(shape_.cache_layer), rows);
-    const Tensor y =
-        kernels::ssd_step(ssd_inputs(conv, in.dt), ssd_, cache.states(shape_.cache_layer), rows);
+    const Tensor y = kernels::ssd_step(ssd_inputs(conv, in.dt), ssd_, cache.states(shape_.cache_layer), rows);
     y_TD = y.view({x_TH.size(0), shape_.inner()});
   } else {
     y_TD = at::empty({x_TH.size(0), shape_.inner()}, x_TH.options());

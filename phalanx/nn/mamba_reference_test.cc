@@ -53,11 +53,11 @@ Tensor reference_mamba2(const Tensor& x, const Values& values, int index, const 
   const Tensor u = reference_norm(x, values, layer + ".norm", config);
   const Tensor in = u.matmul(values.at(mamba + ".in.weight").t());
   const Tensor z = in.narrow(1, 0, inner);
-  const Tensor conv =
-      reference_conv(in.narrow(1, inner, inner + 2 * groups * states), values, mamba + ".conv", length, batch);
-  const Tensor delta = plain_softplus(in.narrow(1, 2 * inner + 2 * groups * states, heads) +
-                                values.at(mamba + ".dt_bias"))
-                           .clamp(config.mamba_dt_min, config.mamba_dt_limit());
+  const Tensor conv = reference_conv(in.narrow(1, inner, inner + 2 * groups * states), values,
+                                     mamba + ".conv", length, batch);
+  const Tensor delta =
+      plain_softplus(in.narrow(1, 2 * inner + 2 * groups * states, heads) + values.at(mamba + ".dt_bias"))
+          .clamp(config.mamba_dt_min, config.mamba_dt_limit());
   const Tensor A = -values.at(mamba + ".A_log").exp();
   std::vector<Tensor> outputs;
   Tensor state;
@@ -67,7 +67,10 @@ Tensor reference_mamba2(const Tensor& x, const Values& values, int index, const 
     }
     const Tensor x_t = conv[t].narrow(0, 0, inner).view({heads, config.mamba_head_dim});
     const auto of_heads = [&](int64_t first) {
-      return conv[t].narrow(0, first, groups * states).view({groups, states}).repeat_interleave(heads / groups, 0);
+      return conv[t]
+          .narrow(0, first, groups * states)
+          .view({groups, states})
+          .repeat_interleave(heads / groups, 0);
     };
     const Tensor B = of_heads(inner);
     const Tensor C = of_heads(inner + groups * states);
@@ -95,10 +98,12 @@ Tensor reference_mamba1(const Tensor& x, const Values& values, int index, const 
   const int64_t rank = config.mamba1_dt_rank;
   const Tensor u = reference_norm(x, values, layer + ".norm", config);
   const Tensor in = u.matmul(values.at(mamba + ".in.weight").t());
-  const Tensor conv = reference_conv(in.narrow(1, 0, inner), values, mamba + ".conv", config.seq_length, batch);
+  const Tensor conv =
+      reference_conv(in.narrow(1, 0, inner), values, mamba + ".conv", config.seq_length, batch);
   const Tensor low = conv.matmul(values.at(mamba + ".x_proj.weight").t());
-  const Tensor delta = plain_softplus(low.narrow(1, 0, rank).matmul(values.at(mamba + ".dt_proj.weight").t()) +
-                                values.at(mamba + ".dt_bias"));
+  const Tensor delta =
+      plain_softplus(low.narrow(1, 0, rank).matmul(values.at(mamba + ".dt_proj.weight").t()) +
+                     values.at(mamba + ".dt_bias"));
   const Tensor A = -values.at(mamba + ".A_log").exp();
   std::vector<Tensor> outputs;
   Tensor state;

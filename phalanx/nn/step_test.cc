@@ -27,9 +27,7 @@ ModelConfig step_config(int64_t groups, int64_t window, PositionKind position, b
 
 struct Generator {
   explicit Generator(const ModelConfig& config, int64_t page_size)
-      : model(config),
-        modules(model.build()),
-        cache(shapes(), page_size, at::TensorOptions(at::kDouble)) {}
+      : model(config), modules(model.build()), cache(shapes(), page_size, at::TensorOptions(at::kDouble)) {}
 
   std::vector<Cache::LayerShape> shapes() const {
     const ModelConfig& c = model.config();

@@ -45,7 +45,7 @@ struct FlatSlot {
 struct FlatBucket {
   FlatRange all;
   at::ScalarType dtype = at::kFloat;  // of the weights
-  int64_t decay_end = 0;  // [all.begin, decay_end) decays
+  int64_t decay_end = 0;              // [all.begin, decay_end) decays
   FlatRange shard;
   int64_t state_begin = 0;
   bool has_partial = false;

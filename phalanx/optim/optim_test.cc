@@ -303,7 +303,8 @@ TEST(Optimizer, AHalfModelMayKeepParametersInFp32) {
     Parameter p;
     p.name = name;
     p.data = random_tensor({5}, 3, at::kFloat).to(dtype);
-    p.segments = {{.name = name, .global_shape = {5}, .global_box = Box::whole({5}), .local_box = Box::whole({5})}};
+    p.segments = {
+        {.name = name, .global_shape = {5}, .global_box = Box::whole({5}), .local_box = Box::whole({5})}};
     return p;
   };
   Parameter half = make("weight", at::kBFloat16);

@@ -106,8 +106,7 @@ Optimizer::StepResult Optimizer::step(double lr, double inverse_scale) {
   StepResult result;
   wait_for_gathers();
   buckets_->finish();
-  result.grad_norm =
-      norm_of([this](size_t, FlatRange range) { return part(grad_, range); }) * inverse_scale;
+  result.grad_norm = norm_of([this](size_t, FlatRange range) { return part(grad_, range); }) * inverse_scale;
   if (!std::isfinite(result.grad_norm)) return result;
   result.applied = true;
   ++updates_;
@@ -123,8 +122,7 @@ Optimizer::StepResult Optimizer::step(double lr, double inverse_scale) {
   // The last bucket holds the first layers (flat_layout.h), whose weights the next forward needs first.
   for (size_t b = layout_.buckets.size(); b-- > 0;) {
     const FlatBucket& bucket = layout_.buckets[b];
-    update(b, overlap(bucket.shard, {bucket.all.begin, bucket.decay_end}), config_.weight_decay,
-           scalars);
+    update(b, overlap(bucket.shard, {bucket.all.begin, bucket.decay_end}), config_.weight_decay, scalars);
     update(b, overlap(bucket.shard, {bucket.decay_end, bucket.all.end}), 0.0, scalars);
     start_gather(b);
   }

@@ -89,10 +89,10 @@ class Optimizer {
   at::Device device_ = at::kCPU;
   bool separate_masters_ = false;
   std::vector<Tensor> weights_;  // of each bucket, flat, in its dtype
-  Tensor grad_;        // [layout size]
-  Tensor master_;      // [state size]; undefined when the weights serve
-  Tensor exp_avg_;     // [state size]
-  Tensor exp_avg_sq_;  // [state size]
+  Tensor grad_;                  // [layout size]
+  Tensor master_;                // [state size]; undefined when the weights serve
+  Tensor exp_avg_;               // [state size]
+  Tensor exp_avg_sq_;            // [state size]
   std::unique_ptr<GradBuckets> buckets_;
   std::vector<std::shared_ptr<Gather>> gathers_;
   int64_t updates_ = 0;

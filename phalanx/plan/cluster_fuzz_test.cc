@@ -3,8 +3,8 @@
 
 #include <random>
 
-#include "phalanx/base/test_mutate.h"
 #include "phalanx/base/error.h"
+#include "phalanx/base/test_mutate.h"
 #include "phalanx/plan/cluster.h"
 
 namespace phalanx {

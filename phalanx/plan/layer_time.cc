@@ -156,8 +156,8 @@ LayerTime mamba1_time(const PriceContext& c) {
   const int64_t inner = shard(m.inner, c.layout.tp);
   LayerTime time = pair_of_linears(linear_time(rows, 2 * inner, c.model.hidden, c.cluster),
                                    linear_time(rows, c.model.hidden, inner, c.cluster), c);
-  for (const LinearTime& linear : {linear_time(rows, m.low_width(), inner, c.cluster),
-                                   linear_time(rows, inner, m.dt_rank, c.cluster)}) {
+  for (const LinearTime& linear :
+       {linear_time(rows, m.low_width(), inner, c.cluster), linear_time(rows, inner, m.dt_rank, c.cluster)}) {
     time.forward.product += linear.forward;
     time.backward_input.product += linear.input;
     time.backward_weight.product += linear.weight;

@@ -57,7 +57,8 @@ double meter_scan_flops(const MambaSizes& mamba, double tokens) {
 double ssd_flops(const MambaSizes& mamba, double tokens, int64_t chunk) {
   const auto inner = static_cast<double>(mamba.inner);
   const auto shared = static_cast<double>(mamba.groups * mamba.state);
-  return tokens * (static_cast<double>(chunk) * (shared + inner) + 4 * inner * static_cast<double>(mamba.state));
+  return tokens *
+         (static_cast<double>(chunk) * (shared + inner) + 4 * inner * static_cast<double>(mamba.state));
 }
 
 double layer_flops(const PlanModel& model, LayerKind kind, const TokenBatch& batch, AttentionSpan span) {

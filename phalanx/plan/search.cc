@@ -96,8 +96,8 @@ bool faster(const Candidate& a, const Candidate& b) {
 }
 
 // The schedule itself says when each stage runs and how much is in flight; the closed forms only chose whom to ask.
-void simulate_best(const PlanModel& model, const Cluster& cluster, const Software& software, const MemoryOptions& memory,
-                   size_t most, SearchResult& result) {
+void simulate_best(const PlanModel& model, const Cluster& cluster, const Software& software,
+                   const MemoryOptions& memory, size_t most, SearchResult& result) {
   std::vector<Candidate> kept;
   for (Candidate& candidate : result.ranked) {
     if (result.simulated < most) {

@@ -31,13 +31,15 @@ std::span<const Software> known_software() {
        .overlap_tensor = true,
        .gradient_bytes = 4},
       {.name = "deepspeed-2021",
-       .source = "ZeRO-3 of Narayanan et al. 2021, table 2. Assumed: weights gathered ahead, gradients scattered after their "
-                 "layer, one NIC a ring; the two last together give the collapse of that table",
+       .source =
+           "ZeRO-3 of Narayanan et al. 2021, table 2. Assumed: weights gathered ahead, gradients scattered after their "
+           "layer, one NIC a ring; the two last together give the collapse of that table",
        .prefetch_weights = true,
        .single_rail = true},
       {.name = "megatron-deepspeed-2022",
-       .source = "Smith et al. 2022 (MT-NLG): Megatron's layers in DeepSpeed's 1F1B. step_overhead is fitted on its run of 350 "
-                 "nodes; what it stands for is not known",
+       .source =
+           "Smith et al. 2022 (MT-NLG): Megatron's layers in DeepSpeed's 1F1B. step_overhead is fitted on its run of 350 "
+           "nodes; what it stands for is not known",
        .step_overhead = 8.58},
   }};
   return list;

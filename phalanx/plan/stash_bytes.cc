@@ -7,7 +7,7 @@
 namespace phalanx {
 namespace {
 
-constexpr int64_t kScanChunk = 128;   // tokens between kept states
+constexpr int64_t kScanChunk = 128;  // tokens between kept states
 constexpr int64_t kScan1Chunk = 64;  // of kernels/selective_scan
 
 struct Sizes {
@@ -218,7 +218,8 @@ int64_t deferred_bytes(const PlanModel& model, const PlanLayout& layout, LayerKi
       const Mamba1Sizes& m = model.mamba1;
       const int64_t inner = m.inner / layout.tp;
       // dy and o, d(x, z) and u, d(delta, B, C) and the convolution, d(dt) and delta.
-      return bytes.activation * (ends + sizes.tokens * (inner + 2 * inner + m.low_width() + inner + inner + m.dt_rank));
+      return bytes.activation *
+             (ends + sizes.tokens * (inner + 2 * inner + m.low_width() + inner + inner + m.dt_rank));
     }
     case LayerKind::kExperts:
     case LayerKind::kCrossAttention:

@@ -56,8 +56,8 @@ const PlanModel& gpt3() {
 }
 
 TEST(TimeModel, PartsAddUp) {
-  for (const std::string program : {"phalanx", "megatron-2021", "megatron-2022", "deepspeed-2021",
-                                    "megatron-deepspeed-2022"}) {
+  for (const std::string program :
+       {"phalanx", "megatron-2021", "megatron-2022", "deepspeed-2021", "megatron-deepspeed-2022"}) {
     const Software& software = find_software(program);
     for (const PlanLayout& layout : some_layouts()) {
       const StepTime time = step_time(gpt3(), layout, selene(), software);

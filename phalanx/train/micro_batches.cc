@@ -62,13 +62,13 @@ std::vector<HostBatch> build_micro_batches(const SampleSource& source, int64_t f
   return result;
 }
 
-std::vector<HostBatch> build_step_share(const SampleSource& source, const StepShare& share, int64_t seq_length,
-                                        const DocumentRules& rules) {
+std::vector<HostBatch> build_step_share(const SampleSource& source, const StepShare& share,
+                                        int64_t seq_length, const DocumentRules& rules) {
   const int64_t size = share.micro_batch_size;
   std::vector<HostBatch> mine;
   for (int64_t begin = size * share.data_rank; begin < share.count; begin += size * share.data_size) {
-    std::vector<HostBatch> one = build_micro_batches(source, share.first + begin,
-                                                     std::min(size, share.count - begin), size, seq_length, rules);
+    std::vector<HostBatch> one = build_micro_batches(
+        source, share.first + begin, std::min(size, share.count - begin), size, seq_length, rules);
     one[0].first_sample = begin;
     mine.push_back(std::move(one[0]));
   }

@@ -53,7 +53,8 @@ double train_flops(const ModelConfig& config, int64_t samples) {
   const PlanModel model = plan_model(config, "model");
   const TokenBatch batch = token_batch(samples, config.seq_length);
   const auto scans = static_cast<double>(model.count(LayerKind::kMamba2));
-  const double counted = ssd_flops(model.mamba, batch.tokens, 64) - meter_scan_flops(model.mamba, batch.tokens);
+  const double counted =
+      ssd_flops(model.mamba, batch.tokens, 64) - meter_scan_flops(model.mamba, batch.tokens);
   return 3 * (forward_flops(model, batch, AttentionSpan::kCausal) + scans * counted);
 }
 

@@ -83,7 +83,7 @@ struct StepShare {
   int64_t data_rank = 0;
   int64_t data_size = 1;
 };
-std::vector<HostBatch> build_step_share(const SampleSource& source, const StepShare& share, int64_t seq_length,
-                                        const DocumentRules& rules);
+std::vector<HostBatch> build_step_share(const SampleSource& source, const StepShare& share,
+                                        int64_t seq_length, const DocumentRules& rules);
 
 }  // namespace phalanx

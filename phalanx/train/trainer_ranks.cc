@@ -30,10 +30,7 @@ StepLayout Trainer::step_layout(int64_t step) {
   StashRules stash = stash_rules(config_.train);
   stash.items = config_.log.memory && step == first_step_;
   if (groups_->is_alone()) return {.record = record, .stash = stash};
-  return {.groups = groups_,
-          .schedules = &schedules_,
-          .record = record,
-          .stash = stash};
+  return {.groups = groups_, .schedules = &schedules_, .record = record, .stash = stash};
 }
 
 // The pipeline of tensor and data rank 0.

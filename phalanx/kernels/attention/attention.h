@@ -65,7 +65,7 @@ Tensor attention_step(const Tensor& q, const Tensor& k, const Tensor& v, int64_t
 Tensor attention_decode(const Tensor& q, const Tensor& pages, const Tensor& page_table, const Tensor& lengths,
                         const AttentionSpec& spec);
 // The same by gathering the pages and attention_step, on any device.
-Tensor attention_decode_ref(const Tensor& q, const Tensor& pages, const Tensor& page_table, const Tensor& lengths,
-                            const AttentionSpec& spec);
+Tensor attention_decode_ref(const Tensor& q, const Tensor& pages, const Tensor& page_table,
+                            const Tensor& lengths, const AttentionSpec& spec);
 
 }  // namespace phalanx::kernels
