@@ -184,7 +184,7 @@ std::vector<std::vector<int64_t>> generate_all(Model& model, std::span<const std
   PHALANX_CHECK(limits.sequences > 0 && limits.prefill_rows > 0, "a step has rows");
   PHALANX_CHECK(options.vocab_limit.value_or(1) > 0, "at least one id can be sampled");
   for (size_t i = 0; i < prompts.size(); ++i) {
-    const std::string where = prompts.size() == 1 ? "prompt" : "prompt " + std::to_string(i);
+    const std::string where = prompts.size() == 1 ? "--prompt" : "prompt " + std::to_string(i);
     if (prompts[i].empty()) {
       throw Error(ErrorKind::kBadInput,
                   {.where = where, .got = "no token", .needed = "at least one", .fix = "give a text"});

@@ -86,8 +86,9 @@ PlanModel plan_model(const ModelConfig& config, std::string name) {
                    .groups = config.mamba_num_groups,
                    .head_dim = config.mamba_head_dim,
                    .conv = config.mamba_conv_kernel,
-                   .conv_bias = config.mamba_conv_bias,
-                   .norm_group = config.mamba_norm_group_size};
+                   .conv_bias = config.mamba_conv_bias};
+    const int64_t own = config.mamba_inner() / config.mamba_num_groups;
+    if (config.mamba_norm_group_size != own) model.mamba.norm_group = config.mamba_norm_group_size;
   }
   if (model.count(LayerKind::kMamba1) > 0) {
     model.mamba1 = {.inner = config.mamba1_inner(),

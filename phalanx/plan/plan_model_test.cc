@@ -128,7 +128,10 @@ TEST(PlanModel, NamesEverySizeThatMakesNoSense) {
   model.heads = 0;
   EXPECT_THAT(model_violations(model), IsEmpty()) << "no attention layer looks at heads";
   model.pattern = parse_pattern("MmM");
-  EXPECT_THAT(model_violations(model), Contains("layer 1 of kind m (Mamba-1) cannot be planned"));
+  EXPECT_THAT(model_violations(model),
+              ElementsAre("mamba1.inner = 0 is below 1", "mamba1.dt_rank = 0 is below 1"));
+  model.pattern = parse_pattern("MEM");
+  EXPECT_THAT(model_violations(model), Contains(::testing::HasSubstr("layer 1 of kind E")));
   model.pattern = {};
   EXPECT_THAT(model_violations(model), Contains("the pattern has no layer"));
 }
