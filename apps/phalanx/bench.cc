@@ -6,7 +6,6 @@
 
 #include "apps/phalanx/bench_verbs.h"
 #include "phalanx/arch/pattern.h"
-#include "phalanx/arch/presets.h"
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
 #include "phalanx/base/json.h"
@@ -38,12 +37,6 @@ constexpr const char* kHelp =
 int64_t default_micro_batch(const std::string& config) {
   if (config == "tiny" || config == "small") return 8;
   return config == "base" || config == "mamba2-small" ? 2 : 1;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
 double peak_rss_mb() {
@@ -96,14 +89,7 @@ double step_flops_of(const ModelConfig& c, int64_t samples) {
 }
 
 Json bench_train(const TrainBench& bench) {
-  const std::optional<ModelConfig> preset = find_preset(bench.config);
-  if (!preset) {
-    throw Error(ErrorKind::kUsage, {.where = "--config",
-                                    .got = "'" + bench.config + "'",
-                                    .needed = "a preset",
-                                    .fix = "phalanx train --list-presets"});
-  }
-  ModelConfig model_config = *preset;
+  ModelConfig model_config = bench_preset(bench.config);
   finalize(model_config);
   validate(model_config);
   at::set_num_threads(static_cast<int>(bench.threads));

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "apps/phalanx/bench_verbs.h"
-#include "phalanx/arch/presets.h"
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
 #include "phalanx/base/json.h"
@@ -84,11 +83,6 @@ class Sequences {
   int64_t length_ = 0;
 };
 
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values[values.size() / 2];
-}
-
 Json measure(Model& model, const DecodeBench& bench, int64_t batch, int64_t context) {
   Sequences sequences(model, batch);
   sequences.lengthen(context);
@@ -109,14 +103,7 @@ Json measure(Model& model, const DecodeBench& bench, int64_t batch, int64_t cont
 
 Json bench_decode(const DecodeBench& bench) {
   const c10::NoGradGuard no_grad;
-  const std::optional<ModelConfig> preset = find_preset(bench.config);
-  if (!preset) {
-    throw Error(ErrorKind::kUsage, {.where = "--config",
-                                    .got = "'" + bench.config + "'",
-                                    .needed = "a preset",
-                                    .fix = "phalanx train --list-presets"});
-  }
-  ModelConfig config = *preset;
+  ModelConfig config = bench_preset(bench.config);
   const int64_t longest = *std::ranges::max_element(bench.context) + bench.rounds * bench.steps + 1;
   config.max_position_embeddings = std::max(config.max_position_embeddings, longest);
   finalize(config);

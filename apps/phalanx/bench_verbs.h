@@ -6,8 +6,10 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "apps/phalanx/verbs.h"
+#include "phalanx/arch/model_config.h"
 #include "phalanx/config/flags.h"
 
 namespace phalanx::apps {
@@ -27,6 +29,10 @@ ParsedFlags parse_bench_flags(const Arguments& args, Section& section) {
   apply_flags(tree, flags, true);
   return flags;
 }
+
+double median(std::vector<double> values);
+// Not finalized. Error(kUsage) when there is none of that name.
+ModelConfig bench_preset(const std::string& name);
 
 int run_bench_tokenizer(const Arguments& args);
 int run_bench_order(const Arguments& args);

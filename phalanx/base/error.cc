@@ -41,6 +41,11 @@ int edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
+void bad_input(const std::string& where, const std::string& got, const std::string& needed,
+               const std::string& fix) {
+  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
+}
+
 void check_failed(const char* file, int line, const char* condition, const std::string& message) {
   std::fprintf(stderr, "%s:%d: internal check failed: %s: %s\n", file, line, condition, message.c_str());
   std::abort();

@@ -40,6 +40,10 @@ std::string nearest_name(const std::string& name, const Container& known);
 
 int edit_distance(const std::string& a, const std::string& b);
 
+// Throws Error(kBadInput).
+[[noreturn]] void bad_input(const std::string& where, const std::string& got, const std::string& needed,
+                            const std::string& fix);
+
 [[noreturn]] void check_failed(const char* file, int line, const char* condition, const std::string& message);
 
 template <typename Container>

@@ -13,11 +13,6 @@
 namespace phalanx {
 namespace {
 
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
 constexpr const char* kNeeded = "model.safetensors, or model.safetensors.index.json and its shards";
 
 // What is there instead of safetensors files, so that the message can name it.
@@ -32,13 +27,13 @@ constexpr const char* kNeeded = "model.safetensors, or model.safetensors.index.j
     }
   }
   if (!half.empty()) {
-    fail(folder, half + " without " + kHfIndexName, kNeeded, "fetch the missing files");
+    bad_input(folder, half + " without " + kHfIndexName, kNeeded, "fetch the missing files");
   }
   if (!other.empty()) {
-    fail(folder, other + ", which does not hold a model in a form that we read", kNeeded,
-         "convert to safetensors: load the folder with transformers and call save_pretrained(OUT)");
+    bad_input(folder, other + ", which does not hold a model in a form that we read", kNeeded,
+              "convert to safetensors: load the folder with transformers and call save_pretrained(OUT)");
   }
-  fail(folder, "no weights", kNeeded, "check the path, and that the download is complete");
+  bad_input(folder, "no weights", kNeeded, "check the path, and that the download is complete");
 }
 
 // A clone without git-lfs holds text where weights should be.
@@ -46,7 +41,7 @@ void refuse_lfs_pointer(const std::string& path) {
   constexpr std::string_view kStart = "version https://git-lfs";
   const MappedFile file(path);
   if (!file.text().starts_with(kStart)) return;
-  fail(path, "a Git LFS pointer", "the weights themselves", "run `git lfs pull` in that folder");
+  bad_input(path, "a Git LFS pointer", "the weights themselves", "run `git lfs pull` in that folder");
 }
 
 }  // namespace
@@ -68,9 +63,9 @@ void HfWeightFiles::open(const std::string& path) {
   for (const SafetensorsEntry& entry : file.header().entries) {
     const auto [it, is_new] = places_.emplace(entry.name, Place{&file, &entry});
     if (is_new) continue;
-    fail(fmt::format("{}: tensor '{}'", path, entry.name),
-         "a second copy, the first is in " + it->second.file->path(), "each tensor in one file",
-         "remove the shard that does not belong here");
+    bad_input(fmt::format("{}: tensor '{}'", path, entry.name),
+              "a second copy, the first is in " + it->second.file->path(), "each tensor in one file",
+              "remove the shard that does not belong here");
   }
 }
 
@@ -84,25 +79,25 @@ void HfWeightFiles::read_index(const std::string& folder) {
   for (const auto& [tensor, name] : map.items()) {
     const std::string where = fmt::format("{}: tensor '{}'", path, tensor.substr(0, 200));
     if (!name.is_string())
-      fail(where, name.dump().substr(0, 80), "the name of a file", "fetch the index again");
+      bad_input(where, name.dump().substr(0, 80), "the name of a file", "fetch the index again");
     const std::string shard = name.get<std::string>();
     // The index is not trusted: it must not lead out of the folder.
     if (shard.find('/') != std::string::npos || !shard.ends_with(".safetensors")) {
-      fail(where, "the file '" + shard.substr(0, 200) + "'", "a .safetensors file beside the index",
-           "fetch the index again");
+      bad_input(where, "the file '" + shard.substr(0, 200) + "'", "a .safetensors file beside the index",
+                "fetch the index again");
     }
     const SafetensorsFile*& file = shards[shard];
     if (file == nullptr) {
       if (!path_exists(folder + "/" + shard)) {
-        fail(where, "the file '" + shard + "', which is not there", "every shard that the index lists",
-             "fetch the missing shard");
+        bad_input(where, "the file '" + shard + "', which is not there", "every shard that the index lists",
+                  "fetch the missing shard");
       }
       open(folder + "/" + shard);
       file = files_.back().get();
     }
     if (file->find(tensor) == nullptr) {
-      fail(where, "no such tensor in " + shard, "each tensor in the file that the index lists",
-           "the index belongs to other shards; fetch both again");
+      bad_input(where, "no such tensor in " + shard, "each tensor in the file that the index lists",
+                "the index belongs to other shards; fetch both again");
     }
   }
 }

@@ -10,16 +10,10 @@
 #include "phalanx/base/error.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/base/json.h"
+#include "phalanx/data/words.h"
 
 namespace phalanx {
 namespace {
-
-constexpr std::string_view kSpaces = " \t\r\n\v\f";
-
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
 
 std::string trimmed(std::string_view text) {
   const size_t begin = std::min(text.find_first_not_of(kSpaces), text.size());
@@ -43,24 +37,14 @@ double weight_of(std::span<const std::string> words, size_t entry, const std::st
   const std::optional<double> value = number_of(words[entry]);
   const std::string place = fmt::format("{}, entry {}", where, entry + 1);
   if (!value) {
-    fail(place, fmt::format("'{}'", words[entry]), fmt::format("a weight for '{}'", words[entry + 1]),
-         "write weights and prefixes in turn, or prefixes alone");
+    bad_input(place, fmt::format("'{}'", words[entry]), fmt::format("a weight for '{}'", words[entry + 1]),
+              "write weights and prefixes in turn, or prefixes alone");
   }
   if (!std::isfinite(*value) || *value <= 0) {
-    fail(place, fmt::format("weight '{}'", words[entry]), "a positive finite number",
-         *value == 0 ? fmt::format("leave '{}' out", words[entry + 1]) : "change the weight");
+    bad_input(place, fmt::format("weight '{}'", words[entry]), "a positive finite number",
+              *value == 0 ? fmt::format("leave '{}' out", words[entry + 1]) : "change the weight");
   }
   return *value;
-}
-
-std::vector<std::string> words_of(std::string_view text) {
-  std::vector<std::string> words;
-  while (true) {
-    text.remove_prefix(std::min(text.find_first_not_of(kSpaces), text.size()));
-    if (text.empty()) return words;
-    words.emplace_back(text.substr(0, text.find_first_of(kSpaces)));
-    text.remove_prefix(words.back().size());
-  }
 }
 
 struct Source {
@@ -79,7 +63,7 @@ void check_sources(const DataConfig& c) {
   for (const Source& source : sources) {
     if (!source.given) continue;
     if (first != nullptr) {
-      fail("data", fmt::format("both {} and {}", first, source.name), "one of them", "drop one");
+      bad_input("data", fmt::format("both {} and {}", first, source.name), "one of them", "drop one");
     }
     first = source.name;
   }
@@ -105,22 +89,22 @@ Blend parse_blend(std::span<const std::string> words, const std::string& where) 
     }
     blend.prefixes.push_back(trimmed(words[i]));
     if (blend.prefixes.back().empty()) {
-      fail(fmt::format("{}, entry {}", where, i + 1), fmt::format("'{}'", words[i]),
-           "the prefix of a .bin/.idx pair", "drop the entry or name the data");
+      bad_input(fmt::format("{}, entry {}", where, i + 1), fmt::format("'{}'", words[i]),
+                "the prefix of a .bin/.idx pair", "drop the entry or name the data");
     }
   }
   double sum = 0;
   for (const double weight : blend.weights) sum += weight;
   if (!std::isfinite(sum))
-    fail(where, fmt::format("weights with the sum {}", sum), "a finite sum", "use smaller weights");
+    bad_input(where, fmt::format("weights with the sum {}", sum), "a finite sum", "use smaller weights");
   return blend;
 }
 
 std::vector<std::string> read_blend_words(const std::string& path) {
   std::vector<std::string> words = words_of(read_file(path));
   if (words.empty()) {
-    fail(path, "a file without words", "weights and prefixes, as --data-path takes them",
-         "name the data in it");
+    bad_input(path, "a file without words", "weights and prefixes, as --data-path takes them",
+              "name the data in it");
   }
   return words;
 }
@@ -128,19 +112,20 @@ std::vector<std::string> read_blend_words(const std::string& path) {
 std::array<std::vector<std::string>, 3> read_split_blend_words(const std::string& path) {
   const Json json = read_json_file(path);
   if (!json.is_object())
-    fail(path, "JSON of another kind", "an object with train, valid and test", "change the file");
+    bad_input(path, "JSON of another kind", "an object with train, valid and test", "change the file");
   std::array<std::vector<std::string>, 3> words;
   for (const auto& [key, value] : json.items()) {
     size_t part = 0;
     while (part < 3 && key != split_part_name(static_cast<SplitPart>(part))) ++part;
     if (part == 3)
-      fail(path, fmt::format("the key '{}'", key), "train, valid and test", "rename or drop the key");
+      bad_input(path, fmt::format("the key '{}'", key), "train, valid and test", "rename or drop the key");
     if (value.is_null()) continue;
     const std::string place = fmt::format("{}: {}", path, key);
-    if (!value.is_array()) fail(place, value.dump(), "a list of weights and prefixes", "change the file");
+    if (!value.is_array())
+      bad_input(place, value.dump(), "a list of weights and prefixes", "change the file");
     for (const Json& word : value) {
       if (!word.is_string() && !word.is_number()) {
-        fail(place, word.dump(), "a list of weights and prefixes", "change the file");
+        bad_input(place, word.dump(), "a list of weights and prefixes", "change the file");
       }
       words[part].push_back(word.is_string() ? word.get<std::string>() : word.dump());
     }

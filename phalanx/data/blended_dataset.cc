@@ -16,11 +16,6 @@ namespace {
 constexpr const char* kCacheKind = "blend";
 constexpr int64_t kMaxBlendSize = 0xffffffff;
 
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
 bool reads_as_number(const std::string& text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -37,9 +32,9 @@ Corpora open_all(const Blend& blend) {
     auto& corpus = opened[dataset_prefix(prefix)];
     if (corpus == nullptr) {
       if (reads_as_number(prefix) && blend.weights.empty() && !path_exists(prefix + ".idx")) {
-        fail(fmt::format("the prefix '{}'", prefix),
-             fmt::format("a number among {} prefixes without weights", blend.prefixes.size()),
-             "weights and prefixes in turn, or prefixes alone", "give each prefix a weight before it");
+        bad_input(fmt::format("the prefix '{}'", prefix),
+                  fmt::format("a number among {} prefixes without weights", blend.prefixes.size()),
+                  "weights and prefixes in turn, or prefixes alone", "give each prefix a weight before it");
       }
       corpus = std::make_shared<const IndexedDataset>(prefix);
     }
@@ -98,8 +93,8 @@ BlendIndex index_of(std::span<const double> shares, std::span<const int64_t> siz
     weights.assign(shares.begin(), shares.end());
   }
   if (size > kMaxBlendSize) {
-    fail("the blend", fmt::format("{} samples", size), fmt::format("at most {}", kMaxBlendSize),
-         "use a longer seq_length or fewer samples");
+    bad_input("the blend", fmt::format("{} samples", size), fmt::format("at most {}", kMaxBlendSize),
+              "use a longer seq_length or fewer samples");
   }
   if (!o.num_samples) {
     return find_or_build(cache, key_of(sizes), [&] { return build_exhaustive_blend_index(sizes); });
@@ -113,9 +108,9 @@ void check_enough(const BlendIndex& index, std::span<const int64_t> sizes, const
   for (const int16_t dataset : index.datasets) ++used.at(static_cast<size_t>(dataset));
   for (size_t i = 0; i < sizes.size(); ++i) {
     if (used[i] <= sizes[i]) continue;
-    fail(corpora[i]->prefix(), fmt::format("{} samples", sizes[i]),
-         fmt::format("{}, which the blend takes from it", used[i]),
-         "raise data.mid_level_dataset_surplus (--mid-level-dataset-surplus) two- or tenfold");
+    bad_input(corpora[i]->prefix(), fmt::format("{} samples", sizes[i]),
+              fmt::format("{}, which the blend takes from it", used[i]),
+              "raise data.mid_level_dataset_surplus (--mid-level-dataset-surplus) two- or tenfold");
   }
 }
 
@@ -124,15 +119,15 @@ void check_enough(const BlendIndex& index, std::span<const int64_t> sizes, const
 std::unique_ptr<const BlendedDataset> BlendedDataset::open(const Blend& blend, const BlendedOptions& o) {
   const size_t count = blend.prefixes.size();
   if (count == 0 || count > static_cast<size_t>(kMaxBlendedDatasets)) {
-    fail("the blend", fmt::format("{} data sets", count), fmt::format("1 to {}", kMaxBlendedDatasets),
-         "merge some of them");
+    bad_input("the blend", fmt::format("{} data sets", count), fmt::format("1 to {}", kMaxBlendedDatasets),
+              "merge some of them");
   }
   // Megatron takes a lone prefix with a weight for a blend when it is cut by the split, else for a data set.
   const bool alone = count == 1 && (blend.weights.empty() || !o.split);
   const bool weighted = !blend.weights.empty() && !alone;
   if (weighted && !o.num_samples) {
-    fail("the blend", "weights without a number of samples", "how many samples to blend",
-         "give the number of samples, or leave the weights out to read everything once");
+    bad_input("the blend", "weights without a number of samples", "how many samples to blend",
+              "give the number of samples, or leave the weights out to read everything once");
   }
   const Corpora corpora = open_all(blend);
   std::vector<SequenceRange> ranges;

@@ -10,14 +10,9 @@
 namespace phalanx {
 namespace {
 
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
 double checked_rate(double rate, const char* setting) {
   if (!(rate >= 0 && rate <= 1))
-    fail(setting, fmt::format("{}", rate), "a share in [0, 1]", "change the setting");
+    bad_input(setting, fmt::format("{}", rate), "a share in [0, 1]", "change the setting");
   return rate;
 }
 
@@ -70,19 +65,19 @@ int64_t find_token(const Tokenizer& tokenizer, const std::string& text, const st
   if (digits) {
     const int64_t id = std::stoll(text);
     if (id < tokenizer.vocab_size()) return id;
-    fail(setting, fmt::format("token id {}", id), fmt::format("an id below {}", tokenizer.vocab_size()),
-         "use an id of the tokenizer");
+    bad_input(setting, fmt::format("token id {}", id), fmt::format("an id below {}", tokenizer.vocab_size()),
+              "use an id of the tokenizer");
   }
   std::vector<int32_t> ids;
   try {
     ids = tokenizer.encode_with(text, {.special = true});
   } catch (const Error& e) {
-    fail(setting, fmt::format("'{}': {}", text, e.what()), "a token of the tokenizer",
-         "name a token or its id");
+    bad_input(setting, fmt::format("'{}': {}", text, e.what()), "a token of the tokenizer",
+              "name a token or its id");
   }
   if (ids.size() == 1) return ids[0];
-  fail(setting, fmt::format("'{}', which is {} tokens of {}", text, ids.size(), tokenizer.name()),
-       "one token", "add it to the tokenizer, or name another token or its id");
+  bad_input(setting, fmt::format("'{}', which is {} tokens of {}", text, ids.size(), tokenizer.name()),
+            "one token", "add it to the tokenizer, or name another token or its id");
 }
 
 FimOptions fim_options(const DataConfig& c, const Tokenizer& tokenizer, uint64_t seed, int32_t part) {
@@ -93,8 +88,8 @@ FimOptions fim_options(const DataConfig& c, const Tokenizer& tokenizer, uint64_t
                .part = part};
   if (!c.fim_split_sample.empty()) {
     if (!c.fim_fragment_rate) {
-      fail("data.fim_split_sample", "no data.fim_fragment_rate",
-           "the share of fragments to turn where a document is cut", "set it (--fim-fragment-rate)");
+      bad_input("data.fim_split_sample", "no data.fim_fragment_rate",
+                "the share of fragments to turn where a document is cut", "set it (--fim-fragment-rate)");
     }
     o.fragment_rate = checked_rate(*c.fim_fragment_rate, "data.fim_fragment_rate");
     o.split_token = find_token(tokenizer, c.fim_split_sample, "data.fim_split_sample");

@@ -25,25 +25,20 @@ struct EpochPlan {
   int64_t samples_before_final = 0;  // where the last epoch's samples begin
 };
 
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
 EpochPlan plan_epochs(std::span<const int32_t> lengths, const GptIndexOptions& o, const std::string& where) {
   EpochPlan plan;
   plan.tokens_per_epoch = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   const int64_t tpe = plan.tokens_per_epoch;
   if (tpe == 0) {
-    fail(where, fmt::format("no tokens in {} sequences", lengths.size()), "at least one sample",
-         "give this part a larger share of the split, or more data");
+    bad_input(where, fmt::format("no tokens in {} sequences", lengths.size()), "at least one sample",
+              "give this part a larger share of the split, or more data");
   }
   if (!o.num_samples) return plan;
   const int64_t num_samples = *o.num_samples;
   int64_t needed = 0;
   if (num_samples > kMaxSamples || __builtin_mul_overflow(num_samples, o.seq_length, &needed)) {
-    fail(where, fmt::format("{} samples", num_samples), fmt::format("at most {}", kMaxSamples),
-         "train on fewer samples");
+    bad_input(where, fmt::format("{} samples", num_samples), fmt::format("at most {}", kMaxSamples),
+              "train on fewer samples");
   }
   needed += o.extra_tokens;
   plan.num_epochs = std::max<int64_t>(1, (needed + tpe - 1) / tpe);
@@ -208,25 +203,25 @@ GptIndex build_gpt_index(std::span<const int32_t> lengths, int32_t first_id, con
                          const std::string& where) {
   PHALANX_CHECK(o.seq_length > 0, "seq_length must be positive");
   if (o.seed < 0 || o.seed > 0xffffffff) {
-    fail(where, fmt::format("seed {}", o.seed), "0 to 4294967295", "choose another seed (--seed)");
+    bad_input(where, fmt::format("seed {}", o.seed), "0 to 4294967295", "choose another seed (--seed)");
   }
   const EpochPlan plan = plan_epochs(lengths, o, where);
   const auto count = static_cast<int64_t>(lengths.size());
   if (count > kMaxDocumentEntries / plan.num_epochs) {
-    fail(where, fmt::format("{} epochs of {} sequences", plan.num_epochs, count),
-         fmt::format("at most {} in all", kMaxDocumentEntries), "train on fewer samples or more data");
+    bad_input(where, fmt::format("{} epochs of {} sequences", plan.num_epochs, count),
+              fmt::format("at most {} in all", kMaxDocumentEntries), "train on fewer samples or more data");
   }
   const int64_t num_tokens = plan.num_epochs * plan.tokens_per_epoch;
   const int64_t num_samples = count_samples(num_tokens, o);
   if (num_samples < 1) {
-    fail(where, fmt::format("{} tokens", num_tokens),
-         fmt::format("at least {} for one sample of seq_length {}", o.seq_length + o.extra_tokens,
-                     o.seq_length),
-         "use a shorter seq_length, a larger share of the split, or more data");
+    bad_input(where, fmt::format("{} tokens", num_tokens),
+              fmt::format("at least {} for one sample of seq_length {}", o.seq_length + o.extra_tokens,
+                          o.seq_length),
+              "use a shorter seq_length, a larger share of the split, or more data");
   }
   if (num_samples > kMaxSamples) {
-    fail(where, fmt::format("{} samples", num_samples), fmt::format("at most {}", kMaxSamples),
-         "use a longer seq_length");
+    bad_input(where, fmt::format("{} samples", num_samples), fmt::format("at most {}", kMaxSamples),
+              "use a longer seq_length");
   }
   NumpyRandomState random(static_cast<uint32_t>(o.seed));
   GptIndex index{.num_epochs = plan.num_epochs, .separate_final_epoch = plan.separate_final};

@@ -20,11 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
 std::vector<std::string> pairs_in(const std::string& folder) {
   std::map<std::string, int> found;  // prefix -> 1 for .bin, 2 for .idx
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -35,12 +30,13 @@ std::vector<std::string> pairs_in(const std::string& folder) {
   std::vector<std::string> prefixes;
   for (const auto& [prefix, have] : found) {
     if (have != 3) {
-      fail(prefix + (have == 1 ? ".bin" : ".idx"), "one file of a pair", have == 1 ? "its .idx" : "its .bin",
-           "remove it, or make the pair again");
+      bad_input(prefix + (have == 1 ? ".bin" : ".idx"), "one file of a pair",
+                have == 1 ? "its .idx" : "its .bin", "remove it, or make the pair again");
     }
     prefixes.push_back(prefix);
   }
-  if (prefixes.empty()) fail(folder, "a folder without a .bin/.idx pair", "at least one", "check the path");
+  if (prefixes.empty())
+    bad_input(folder, "a folder without a .bin/.idx pair", "at least one", "check the path");
   return prefixes;
 }
 
@@ -55,8 +51,9 @@ std::optional<CorpusSidecar> common_sidecar(const std::vector<std::string>& pref
       continue;
     }
     if (own->tokenizer_checksum != common->tokenizer_checksum) {
-      fail(prefix, "tokens of another tokenizer than those of " + prefixes.front(), "one tokenizer for all",
-           "tokenize again with the same one, or remove the .json files if they are wrong");
+      bad_input(prefix, "tokens of another tokenizer than those of " + prefixes.front(),
+                "one tokenizer for all",
+                "tokenize again with the same one, or remove the .json files if they are wrong");
     }
     common->empty_documents += own->empty_documents;
     common->text_bytes += own->text_bytes;
@@ -87,7 +84,7 @@ MergedCorpus merge_corpora(const std::vector<std::string>& inputs, const std::st
   const std::string output = dataset_prefix(output_prefix);
   for (const std::string& prefix : prefixes) {
     if (normal_path(prefix + ".bin") == normal_path(output + ".bin"))
-      fail(prefix, "an input that is also the output", "two different pairs", "change --output-prefix");
+      bad_input(prefix, "an input that is also the output", "two different pairs", "change --output-prefix");
   }
   const std::optional<CorpusSidecar> common = common_sidecar(prefixes);
   const TokenDtype dtype = IndexedDataset(prefixes.front()).dtype();

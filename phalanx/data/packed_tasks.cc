@@ -14,11 +14,6 @@ namespace {
 constexpr int64_t kIndicesOfASample = 65537;
 constexpr int64_t kProbes = 32;
 
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
 }  // namespace
 
 PackedTasks::PackedTasks(const Tokenizer& tokenizer, PackedTasksOptions options)
@@ -26,13 +21,13 @@ PackedTasks::PackedTasks(const Tokenizer& tokenizer, PackedTasksOptions options)
   PHALANX_CHECK(!options_.tasks.empty() && options_.seq_length > 0 && options_.num_samples >= 0,
                 "tasks for samples of tokens");
   if (!tokenizer_.eod()) {
-    fail(options_.where, fmt::format("{} without a token that ends a document", tokenizer_.name()),
-         "one, as texts are packed with it between them", "set data.eod_token or use another tokenizer");
+    bad_input(options_.where, fmt::format("{} without a token that ends a document", tokenizer_.name()),
+              "one, as texts are packed with it between them", "set data.eod_token or use another tokenizer");
   }
   eod_ = *tokenizer_.eod();
   if (options_.num_samples > kMaxPackedTasks) {
-    fail(options_.where, fmt::format("{} samples", options_.num_samples),
-         fmt::format("at most {}", kMaxPackedTasks), "ask for fewer samples");
+    bad_input(options_.where, fmt::format("{} samples", options_.num_samples),
+              fmt::format("at most {}", kMaxPackedTasks), "ask for fewer samples");
   }
   double sum = 0;
   for (const RecallTaskSpec& task : options_.tasks) shares_.push_back(sum += task.weight);
@@ -81,12 +76,12 @@ void PackedTasks::check_lengths() const {
       (longest(spec, middle) <= options_.seq_length ? fits : too_many) = middle;
     }
     const std::string_view key = recall_size_key(spec.task);
-    fail(fmt::format("{}, entry {}", options_.where, i + 1),
-         fmt::format("{} of {} {}: {} tokens, {} more than a sample holds", recall_task_name(spec.task),
-                     spec.max_entries, key, length, length - options_.seq_length),
-         fmt::format("at most model.seq_length, {}", options_.seq_length),
-         fits > 0 ? fmt::format("{} of at most {}, or model.seq_length={}", key, fits, length)
-                  : fmt::format("model.seq_length={}, or fewer questions", length));
+    bad_input(fmt::format("{}, entry {}", options_.where, i + 1),
+              fmt::format("{} of {} {}: {} tokens, {} more than a sample holds", recall_task_name(spec.task),
+                          spec.max_entries, key, length, length - options_.seq_length),
+              fmt::format("at most model.seq_length, {}", options_.seq_length),
+              fits > 0 ? fmt::format("{} of at most {}, or model.seq_length={}", key, fits, length)
+                       : fmt::format("model.seq_length={}, or fewer questions", length));
   }
 }
 

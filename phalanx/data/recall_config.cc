@@ -8,26 +8,10 @@
 #include <fmt/ranges.h>
 
 #include "phalanx/base/error.h"
+#include "phalanx/data/words.h"
 
 namespace phalanx {
 namespace {
-
-constexpr std::string_view kSpaces = " \t\r\n\v\f";
-
-[[noreturn]] void fail(const std::string& where, const std::string& got, const std::string& needed,
-                       const std::string& fix) {
-  throw Error(ErrorKind::kBadInput, {.where = where, .got = got, .needed = needed, .fix = fix});
-}
-
-std::vector<std::string> words_of(std::string_view text) {
-  std::vector<std::string> words;
-  while (true) {
-    text.remove_prefix(std::min(text.find_first_not_of(kSpaces), text.size()));
-    if (text.empty()) return words;
-    words.emplace_back(text.substr(0, text.find_first_of(kSpaces)));
-    text.remove_prefix(words.back().size());
-  }
-}
 
 template <typename Names>
 std::string hint(const std::string& name, const Names& known) {
@@ -39,7 +23,8 @@ RecallTask task_of(const std::string& name, const std::string& where) {
   const auto known = recall_task_names();
   const auto at = std::find(known.begin(), known.end(), name);
   if (at == known.end()) {
-    fail(where, fmt::format("task '{}'", name), fmt::format("{}", fmt::join(known, ", ")), hint(name, known));
+    bad_input(where, fmt::format("task '{}'", name), fmt::format("{}", fmt::join(known, ", ")),
+              hint(name, known));
   }
   return static_cast<RecallTask>(at - known.begin());
 }
@@ -48,7 +33,8 @@ int64_t count_of(std::string_view text, const std::string& word, const std::stri
   int64_t value = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || error != std::errc() || stop != text.data() + text.size() || value < 1) {
-    fail(where, word, "a whole number of 1 or more, or MIN..MAX where a range can be", "change the number");
+    bad_input(where, word, "a whole number of 1 or more, or MIN..MAX where a range can be",
+              "change the number");
   }
   return value;
 }
@@ -60,8 +46,8 @@ void set_size(RecallTaskSpec& spec, std::string_view value, const std::string& w
   spec.max_entries =
       dots == std::string_view::npos ? spec.min_entries : count_of(value.substr(dots + 2), word, where);
   if (spec.min_entries > spec.max_entries) {
-    fail(where, word, "a range from the smaller number to the larger one",
-         fmt::format("{}={}..{}", recall_size_key(spec.task), spec.max_entries, spec.min_entries));
+    bad_input(where, word, "a range from the smaller number to the larger one",
+              fmt::format("{}={}..{}", recall_size_key(spec.task), spec.max_entries, spec.min_entries));
   }
 }
 
@@ -70,14 +56,15 @@ double weight_of(std::string_view value, const std::string& word, const std::str
   const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), weight);
   const bool number = error == std::errc() && stop == value.data() + value.size();
   if (!number || !std::isfinite(weight) || weight <= 0) {
-    fail(where, word, "a positive finite number",
-         number && weight == 0 ? "leave the task out" : "change the weight");
+    bad_input(where, word, "a positive finite number",
+              number && weight == 0 ? "leave the task out" : "change the weight");
   }
   return weight;
 }
 
 bool loss_of(std::string_view value, const std::string& word, const std::string& where) {
-  if (value != "all" && value != "answers") fail(where, word, "loss=answers or loss=all", "use one of these");
+  if (value != "all" && value != "answers")
+    bad_input(where, word, "loss=answers or loss=all", "use one of these");
   return value == "all";
 }
 
@@ -92,15 +79,15 @@ void check_sizes(const RecallTaskSpec& spec, const std::string& where) {
   const std::string_view key = recall_size_key(spec.task);
   const int64_t fewest = fewest_entries(spec.task, spec.questions), most = most_entries(spec.task);
   if (spec.max_entries > most) {
-    fail(where, fmt::format("{}=..{}", key, spec.max_entries), fmt::format("at most {} {}", most, key),
-         "lower the number");
+    bad_input(where, fmt::format("{}=..{}", key, spec.max_entries), fmt::format("at most {} {}", most, key),
+              "lower the number");
   }
   if (spec.min_entries < fewest) {
     const bool shots = spec.task == RecallTask::kPhonebook;
-    fail(where, fmt::format("{} from {} with questions={}", key, spec.min_entries, spec.questions),
-         fmt::format("at least {} {}, as each question asks another one{}", fewest, key,
-                     shots ? " and two more are asked as examples" : ""),
-         fmt::format("raise {} or lower questions", key));
+    bad_input(where, fmt::format("{} from {} with questions={}", key, spec.min_entries, spec.questions),
+              fmt::format("at least {} {}, as each question asks another one{}", fewest, key,
+                          shots ? " and two more are asked as examples" : ""),
+              fmt::format("raise {} or lower questions", key));
   }
 }
 
@@ -114,8 +101,8 @@ std::string_view recall_size_key(RecallTask task) {
 RecallTaskSpec parse_recall_task(std::string_view text, const std::string& where) {
   const std::vector<std::string> words = words_of(text);
   if (words.empty()) {
-    fail(where, "an empty text", "a task and its sizes, as in 'phonebook entries=8..32'",
-         "name a task or drop the entry");
+    bad_input(where, "an empty text", "a task and its sizes, as in 'phonebook entries=8..32'",
+              "name a task or drop the entry");
   }
   RecallTaskSpec spec{.task = task_of(words[0], where)};
   const std::vector<std::string> known = keys_of(spec.task);
@@ -125,11 +112,11 @@ RecallTaskSpec parse_recall_task(std::string_view text, const std::string& where
     const std::string key = word.substr(0, word.find('='));
     const std::string_view value = std::string_view(word).substr(std::min(key.size() + 1, word.size()));
     if (std::find(known.begin(), known.end(), key) == known.end()) {
-      fail(where, fmt::format("'{}'", word),
-           fmt::format("settings of {}: {}", words[0], fmt::join(known, ", ")), hint(key, known));
+      bad_input(where, fmt::format("'{}'", word),
+                fmt::format("settings of {}: {}", words[0], fmt::join(known, ", ")), hint(key, known));
     }
     if (std::find(seen.begin(), seen.end(), key) != seen.end())
-      fail(where, fmt::format("{} twice", key), "each setting once", "keep one of them");
+      bad_input(where, fmt::format("{} twice", key), "each setting once", "keep one of them");
     seen.push_back(key);
     if (key == known[0]) set_size(spec, value, word, where);
     if (key == "questions") spec.questions = count_of(value, word, where);
@@ -137,8 +124,8 @@ RecallTaskSpec parse_recall_task(std::string_view text, const std::string& where
     if (key == "weight") spec.weight = weight_of(value, word, where);
   }
   if (spec.max_entries == 0) {
-    fail(where, fmt::format("{} without {}", words[0], known[0]),
-         fmt::format("{0}=N or {0}=MIN..MAX", known[0]), "say how large a sample is");
+    bad_input(where, fmt::format("{} without {}", words[0], known[0]),
+              fmt::format("{0}=N or {0}=MIN..MAX", known[0]), "say how large a sample is");
   }
   check_sizes(spec, where);
   return spec;
@@ -152,7 +139,7 @@ std::vector<RecallTaskSpec> parse_recall_tasks(std::span<const std::string> text
     sum += specs.back().weight;
   }
   if (!std::isfinite(sum))
-    fail(where, fmt::format("weights with the sum {}", sum), "a finite sum", "use smaller weights");
+    bad_input(where, fmt::format("weights with the sum {}", sum), "a finite sum", "use smaller weights");
   return specs;
 }
 

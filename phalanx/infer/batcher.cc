@@ -123,7 +123,7 @@ class Run {
     batch.tokens = column(rows.tokens);
     batch.position = column(rows.positions);
     batch.token_id = batch.position;
-    batch.slot = column(rows.slots);
+    batch.slot = at::tensor(rows.slots, at::TensorOptions(at::kLong));
     batch.logit_rows = column(rows.last);
     if (chooses_ && !warned_ && beyond_rotary_positions(model_.config(), batch.seq_length)) {
       warn_beyond_rotary_positions(model_.config());

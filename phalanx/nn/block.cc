@@ -106,7 +106,7 @@ ModulePtr make_mamba2(int index, int64_t cache_layer, const BuildContext& contex
                       .D = context.parameter(mamba + ".D"),
                       .gate_norm = context.parameter(mamba + ".norm.weight"),
                       .out = make_linear(context, mamba + ".out", ShardRule::kRow)};
-  return std::make_unique<Mamba2>(std::move(parts), shape, ssd, gate_norm, context.gemm);
+  return std::make_unique<Mamba2>(std::move(parts), shape, ssd, gate_norm);
 }
 
 ModulePtr make_mamba1(int index, int64_t cache_layer, const BuildContext& context) {

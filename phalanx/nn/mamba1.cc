@@ -114,11 +114,11 @@ Tensor Mamba1::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash& s
   return parts_.norm.backward(dnormed, stash, grads);
 }
 
-Tensor Mamba1::step_run(const Tensor& in_TI, const SlotRun& run, const Tensor& row, Cache& cache) const {
+Tensor Mamba1::step_run(const Tensor& in_TI, const SlotRun& run, Cache& cache) const {
   const Tensor mine = in_TI.narrow(0, run.first, run.rows).unsqueeze(0);
   const Tensor windows = cache.windows(shape_.cache_layer);
   const Tensor states = cache.states(shape_.cache_layer);
-  const int64_t at_row = row.item<int64_t>();
+  const int64_t at_row = cache.pool_row(run.slot);
   kernels::ConvInputs conv_in = conv_inputs(mine.narrow(2, 0, shape_.inner), {});
   conv_in.window = windows.narrow(0, at_row, 1);
   const Tensor conv = kernels::causal_conv1d_forward(conv_in);
@@ -137,9 +137,9 @@ Tensor Mamba1::step_run(const Tensor& in_TI, const SlotRun& run, const Tensor& r
 Tensor Mamba1::step(const Tensor& x_TH, const Batch& batch, Side&, Cache& cache) {
   const Tensor in_TI = parts_.in.forward(parts_.norm.apply(x_TH));
   const std::vector<SlotRun> runs = runs_of_slots(batch.slot);
-  const Tensor rows = pool_rows_of(runs, cache);
   Tensor out_TI;
   if (is_decode(runs)) {
+    const Tensor rows = cache.pool_rows(slots_of(runs));
     const Tensor conv =
         kernels::causal_conv1d_step(in_TI.narrow(1, 0, shape_.inner), parts_.conv_weight->full(),
                                     parts_.conv_bias != nullptr ? parts_.conv_bias->full() : Tensor(),
@@ -151,9 +151,8 @@ Tensor Mamba1::step(const Tensor& x_TH, const Batch& batch, Side&, Cache& cache)
         cache.states(shape_.cache_layer), rows);
   } else {
     out_TI = at::empty({x_TH.size(0), shape_.inner}, x_TH.options());
-    for (size_t i = 0; i < runs.size(); ++i) {
-      out_TI.narrow(0, runs[i].first, runs[i].rows)
-          .copy_(step_run(in_TI, runs[i], rows[static_cast<int64_t>(i)], cache));
+    for (const SlotRun& run : runs) {
+      out_TI.narrow(0, run.first, run.rows).copy_(step_run(in_TI, run, cache));
     }
   }
   return parts_.out.forward(out_TI);

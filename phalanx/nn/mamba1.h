@@ -56,7 +56,7 @@ class Mamba1 : public Module {
   // Of tensors [.., channels] with equal leading dims; `low` is what W_x gave.
   kernels::ScanInputs scan_inputs(const Tensor& x, const Tensor& dt, const Tensor& z,
                                   const Tensor& low) const;
-  Tensor step_run(const Tensor& in_TI, const SlotRun& run, const Tensor& row, Cache& cache) const;
+  Tensor step_run(const Tensor& in_TI, const SlotRun& run, Cache& cache) const;
 
   Parts parts_;
   Mamba1Shape shape_;

@@ -6,8 +6,8 @@
 
 namespace phalanx::nn {
 Mamba2::Mamba2(Parts parts, const Mamba2Shape& shape, const kernels::SsdSpec& ssd,
-               const kernels::GatedNormSpec& gate_norm, const kernels::Gemm& gemm)
-    : parts_(std::move(parts)), shape_(shape), ssd_(ssd), gate_norm_(gate_norm), gemm_(&gemm) {
+               const kernels::GatedNormSpec& gate_norm)
+    : parts_(std::move(parts)), shape_(shape), ssd_(ssd), gate_norm_(gate_norm) {
   PHALANX_CHECK(shape.num_groups > 0 && shape.num_heads % shape.num_groups == 0, "groups divide the heads");
   for (const Parameter* p : {parts_.conv_weight, parts_.dt_bias, parts_.A_log, parts_.D, parts_.gate_norm}) {
     PHALANX_CHECK(p != nullptr, "a Mamba-2 layer needs all its parameters");
@@ -66,7 +66,7 @@ Tensor Mamba2::forward(const Tensor& x_TH, const Batch& batch, Side&, Stash& sta
     const Tensor conv = kernels::causal_conv1d_forward(conv_inputs(in.xBC, batch));
     kernels::SsdInputs inputs = ssd_inputs(conv, by_sample(in.dt, batch));
     inputs.document = documents_by_sample(batch);
-    scanned = kernels::ssd_forward(inputs, ssd_, *gemm_);
+    scanned = kernels::ssd_forward(inputs, ssd_);
   }
   const Tensor y_TD = scanned.y.view({in_TI.size(0), shape_.inner()});
   stash.push(y_TD, "mamba scan output");
@@ -104,7 +104,7 @@ Tensor Mamba2::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash& s
     const Branches d = branches(dconv);
     const kernels::SsdGradients scan =
         kernels::ssd_backward(gated.dy.view(inputs.x.sizes()), /*dfinal=*/{}, inputs, /*states=*/{}, ssd_,
-                              *gemm_, {.dx = d.x, .ddt = by_sample(din.dt, batch), .dB = d.B, .dC = d.C});
+                              {.dx = d.x, .ddt = by_sample(din.dt, batch), .dB = d.B, .dC = d.C});
     grads.add(*parts_.dt_bias, scan.ddt_bias);
     grads.add(*parts_.A_log, scan.dA_log);
     grads.add(*parts_.D, scan.dD);
@@ -117,12 +117,12 @@ Tensor Mamba2::backward(const Tensor& dy_TH, const Batch& batch, Side&, Stash& s
   return parts_.norm.backward(dnormed, stash, grads);
 }
 
-Tensor Mamba2::step_run(const Columns& in, const SlotRun& run, const Tensor& row, Cache& cache) const {
+Tensor Mamba2::step_run(const Columns& in, const SlotRun& run, Cache& cache) const {
   const auto mine = [&run](const Tensor& x) { return x.narrow(0, run.first, run.rows).unsqueeze(0); };
   const int64_t layer = shape_.cache_layer;
   const Tensor windows = cache.windows(layer);
   const Tensor states = cache.states(layer);
-  const int64_t at_row = row.item<int64_t>();
+  const int64_t at_row = cache.pool_row(run.slot);
   kernels::ConvInputs conv_in{.x = mine(in.xBC),
                               .weight = parts_.conv_weight->full(),
                               .bias = parts_.conv_bias != nullptr ? parts_.conv_bias->full() : Tensor(),
@@ -133,7 +133,7 @@ Tensor Mamba2::step_run(const Columns& in, const SlotRun& run, const Tensor& row
       kernels::causal_conv1d_window(conv_in.x.squeeze(0), windows[at_row], shape_.conv_kernel));
   kernels::SsdInputs inputs = ssd_inputs(conv, mine(in.dt));
   inputs.initial = states.narrow(0, at_row, 1);
-  const kernels::SsdForward scanned = kernels::ssd_forward(inputs, ssd_, *gemm_);
+  const kernels::SsdForward scanned = kernels::ssd_forward(inputs, ssd_);
   states[at_row].copy_(scanned.final_state.squeeze(0));
   return scanned.y.view({run.rows, shape_.inner()});
 }
@@ -141,9 +141,9 @@ Tensor Mamba2::step_run(const Columns& in, const SlotRun& run, const Tensor& row
 Tensor Mamba2::step(const Tensor& x_TH, const Batch& batch, Side&, Cache& cache) {
   const Columns in = split(parts_.in.forward(parts_.norm.apply(x_TH)));
   const std::vector<SlotRun> runs = runs_of_slots(batch.slot);
-  const Tensor rows = pool_rows_of(runs, cache);
   Tensor y_TD;
   if (is_decode(runs)) {
+    const Tensor rows = cache.pool_rows(slots_of(runs));
     const Tensor conv = kernels::causal_conv1d_step(
         in.xBC, parts_.conv_weight->full(), parts_.conv_bias != nullptr ? parts_.conv_bias->full() : Tensor(),
         cache.windows(shape_.cache_layer), rows);
@@ -151,10 +151,7 @@ Tensor Mamba2::step(const Tensor& x_TH, const Batch& batch, Side&, Cache& cache)
     y_TD = y.view({x_TH.size(0), shape_.inner()});
   } else {
     y_TD = at::empty({x_TH.size(0), shape_.inner()}, x_TH.options());
-    for (size_t i = 0; i < runs.size(); ++i) {
-      const Tensor row = rows[static_cast<int64_t>(i)];
-      y_TD.narrow(0, runs[i].first, runs[i].rows).copy_(step_run(in, runs[i], row, cache));
-    }
+    for (const SlotRun& run : runs) y_TD.narrow(0, run.first, run.rows).copy_(step_run(in, run, cache));
   }
   return parts_.out.forward(
       kernels::gated_norm_forward(y_TD, in.z, parts_.gate_norm->full(), gate_norm_).out);

@@ -51,7 +51,7 @@ class Mamba2 : public Module {
   };
 
   Mamba2(Parts parts, const Mamba2Shape& shape, const kernels::SsdSpec& ssd,
-         const kernels::GatedNormSpec& gate_norm, const kernels::Gemm& gemm);
+         const kernels::GatedNormSpec& gate_norm);
   Tensor forward(const Tensor& x_TH, const Batch& batch, Side& side, Stash& stash) override;
   Tensor backward(const Tensor& dy_TH, const Batch& batch, Side& side, Stash& stash,
                   WeightGrads& grads) override;
@@ -76,13 +76,12 @@ class Mamba2 : public Module {
   Branches branches(const Tensor& conv) const;
   kernels::SsdInputs ssd_inputs(const Tensor& conv, const Tensor& dt) const;
   // Of one sequence that has any number of new rows.
-  Tensor step_run(const Columns& in, const SlotRun& run, const Tensor& row, Cache& cache) const;
+  Tensor step_run(const Columns& in, const SlotRun& run, Cache& cache) const;
 
   Parts parts_;
   Mamba2Shape shape_;
   kernels::SsdSpec ssd_;
   kernels::GatedNormSpec gate_norm_;
-  const kernels::Gemm* gemm_;
 };
 
 }  // namespace phalanx::nn

@@ -4,20 +4,17 @@
 #include <limits>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/attention/attention_mask.h"
 #include "phalanx/nn/paper_layers.h"
 
 namespace phalanx::nn {
 namespace {
 
-at::ScalarType arithmetic_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 // [B, S, G, D] -> [B, A, S, D], groups repeated for their heads.
 Tensor by_head(const Tensor& x, int64_t heads) {
   const int64_t repeats = heads / x.size(2);
-  return x.to(arithmetic_type(x)).repeat_interleave(repeats, 2).transpose(1, 2);
+  return x.to(kernels::arithmetic_dtype(x)).repeat_interleave(repeats, 2).transpose(1, 2);
 }
 
 // Back, summed over the heads of a group: [B, A, S, D] -> [B, S, G, D].
@@ -122,7 +119,7 @@ Tensor PaperAttention::backward(const Tensor& dy_TH, const Batch& batch, Side&, 
   heads.q_TAD = stash.pop();
   const kernels::AttentionInputs in = inputs(heads, batch);
   if (recompute_core_) core = compute_core(in, attention);
-  const at::ScalarType dtype = arithmetic_type(in.q);
+  const at::ScalarType dtype = kernels::arithmetic_dtype(in.q);
   const Tensor dout = dout_TH.view(in.q.sizes()).to(dtype).transpose(1, 2);
   const Tensor dv = at::matmul(core.dropped.to(dtype).transpose(2, 3), dout);
   Tensor dp = at::matmul(dout, by_head(in.v, shape_.num_heads).transpose(2, 3));

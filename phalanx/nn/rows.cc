@@ -39,8 +39,4 @@ std::vector<int64_t> slots_of(const std::vector<SlotRun>& runs) {
   return slots;
 }
 
-Tensor pool_rows_of(const std::vector<SlotRun>& runs, const Cache& cache) {
-  return cache.pool_rows(slots_of(runs));
-}
-
 }  // namespace phalanx::nn

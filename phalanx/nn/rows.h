@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "phalanx/tensor/batch.h"
-#include "phalanx/tensor/cache.h"
 
 namespace phalanx::nn {
 
@@ -28,7 +27,5 @@ std::vector<SlotRun> runs_of_slots(const Tensor& slot_T);
 // Each sequence has one new row.
 bool is_decode(const std::vector<SlotRun>& runs);
 std::vector<int64_t> slots_of(const std::vector<SlotRun>& runs);
-// Where the runs' states lie in the cache: int64 [runs].
-Tensor pool_rows_of(const std::vector<SlotRun>& runs, const Cache& cache);
 
 }  // namespace phalanx::nn

@@ -9,7 +9,7 @@
 //   document  int64  document number inside the sample, or undefined when a sample is one document
 //   loss_weight      d(total loss) / d(nll of the row): loss_scale / N on rows that count, else 0; in the dtype of the
 //                    accumulators (fp32; fp64 under fp64). Undefined when no backward follows.
-//   slot      int64  cache slot of the row; only for `step`
+//   slot      int64  cache slot of the row; only for `step`, on the CPU: every layer looks into the cache's books
 //   logit_rows int64 [n], no column: the rows whose logits `step` makes; undefined: all
 // Contract: `random` carries seed and step; a module fills in purpose and layer. dropout is on only when `training`.
 //   Under sequence parallelism the columns stay whole on every rank of a tensor group, and the residual stream has

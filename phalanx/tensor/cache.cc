@@ -79,13 +79,13 @@ int64_t Cache::take_row() {
   return row;
 }
 
-int64_t Cache::row_of(int64_t slot) const {
+int64_t Cache::pool_row(int64_t slot) const {
   return sequence_at(rows_, slot);
 }
 
 Tensor Cache::pool_rows(const std::vector<int64_t>& slots) const {
   std::vector<int64_t> rows;
-  for (const int64_t slot : slots) rows.push_back(row_of(slot));
+  for (const int64_t slot : slots) rows.push_back(pool_row(slot));
   return at::tensor(rows, at::TensorOptions(at::kLong)).to(options_.device());
 }
 
@@ -122,7 +122,7 @@ int64_t Cache::copy_slot(int64_t slot) {
     }
     pool.sequences[copy] = sequence;
   }
-  const int64_t from = row_of(slot);
+  const int64_t from = pool_row(slot);
   const int64_t to = rows_[copy] = take_row();
   for (Pool& pool : pools_) {
     if (!pool.states.defined()) continue;
@@ -137,7 +137,7 @@ void Cache::free_slot(int64_t slot) {
     for (const int64_t page : sequence_at(pool.sequences, slot).pages) drop_page(pool, page);
     pool.sequences.erase(slot);
   }
-  free_rows_.push_back(row_of(slot));
+  free_rows_.push_back(pool_row(slot));
   rows_.erase(slot);
 }
 

@@ -54,7 +54,8 @@ class Cache {
   Tensor page_table(int64_t layer, const std::vector<int64_t>& slots) const;
   Tensor lengths(int64_t layer, const std::vector<int64_t>& slots) const;
 
-  // Where the slots' states lie in the pools below, one row each: int64 [n].
+  // Where a slot's states lie in the pools below, and those of several: int64 [n] on the cache's device.
+  int64_t pool_row(int64_t slot) const;
   Tensor pool_rows(const std::vector<int64_t>& slots) const;
   const Tensor& windows(int64_t layer) const { return pool_at(layer).windows; }
   const Tensor& states(int64_t layer) const { return pool_at(layer).states; }
@@ -77,7 +78,6 @@ class Cache {
     Tensor states;
   };
   int64_t take_row();
-  int64_t row_of(int64_t slot) const;
   int64_t take_page(Pool& pool);
   void drop_page(Pool& pool, int64_t page);
   Pool& pool_at(int64_t layer);

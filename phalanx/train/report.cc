@@ -76,6 +76,7 @@ double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::D
 RunReport::RunReport(const RunConfig& config, const ReportOptions& options, double peak_flops)
     : config_(config),
       peak_flops_(peak_flops),
+      sample_flops_(train_flops(config.model, 1)),
       metrics_(metrics_path(config, options.start_over)),
       // TensorBoard hides what earlier files of the folder say about these steps.
       board_(config.log.tensorboard_dir, {.first_step = options.first_step, .wall_clock = {}}),
@@ -86,7 +87,7 @@ RunReport::RunReport(const RunConfig& config, const ReportOptions& options, doub
             to_stderr, monotonic_seconds) {}
 
 void RunReport::step(StepMetrics& metrics, int64_t samples) {
-  const double flops = train_flops(config_.model, samples);
+  const double flops = sample_flops_ * static_cast<double>(samples);
   metrics.tokens_per_s = metrics.seconds > 0 ? static_cast<double>(metrics.tokens) / metrics.seconds : 0;
   metrics.tflops = tflops_per_device(flops, metrics.seconds, 1);
   metrics.mfu = mfu(flops, metrics.seconds, 1, peak_flops_);

@@ -52,6 +52,7 @@ class RunReport {
  private:
   const RunConfig& config_;
   double peak_flops_;
+  double sample_flops_;  // of a sample, forward and backward
   MetricsWriter metrics_;
   TensorBoardWriter board_;
   ProgressLine line_;

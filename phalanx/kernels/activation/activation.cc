@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -44,10 +45,6 @@ struct Gated {
     up = x.narrow(1, columns, columns).to(dtype);
   }
 };
-
-at::ScalarType arithmetic_dtype(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 void of_gate(const Tensor& gate, Tensor to, ActivationKind kind) {
   if (kind == ActivationKind::kSwiglu) {

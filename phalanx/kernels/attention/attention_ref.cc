@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/attention/attention.h"
 #include "phalanx/kernels/attention/attention_mask.h"
 
@@ -13,15 +14,11 @@ namespace {
 
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 
-at::ScalarType arithmetic_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 // [S, A, D] -> [G, R S, D]
 Tensor grouped(const Tensor& x, int64_t G) {
   const int64_t S = x.size(0);
   const int64_t R = x.size(1) / G;
-  return x.to(arithmetic_type(x)).unflatten(1, {G, R}).permute({1, 2, 0, 3}).reshape({G, R * S, x.size(2)});
+  return x.to(arithmetic_dtype(x)).unflatten(1, {G, R}).permute({1, 2, 0, 3}).reshape({G, R * S, x.size(2)});
 }
 
 // [G, R S, D] -> [S, A, D]
@@ -33,7 +30,7 @@ Tensor ungrouped(const Tensor& x, int64_t S) {
 
 // [S, G, D] -> [G, S, D]
 Tensor by_group(const Tensor& x) {
-  return x.to(arithmetic_type(x)).transpose(0, 1);
+  return x.to(arithmetic_dtype(x)).transpose(0, 1);
 }
 
 // Scores [G, R S, S] with -inf where a key is hidden.

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/attention/attention.h"
 #include "phalanx/kernels/attention/attention_mask.h"
 
@@ -14,10 +15,6 @@ namespace phalanx::kernels {
 namespace {
 
 constexpr int64_t kRowsAtOnce = 128;
-
-at::ScalarType arithmetic_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // Rows q [n, A, D] at indices first .. first + n - 1; k and v [L, G, D].
 Tensor step_rows(const Tensor& q, const Tensor& k, const Tensor& v, int64_t first,
@@ -29,10 +26,13 @@ Tensor step_rows(const Tensor& q, const Tensor& k, const Tensor& v, int64_t firs
   // Keys that some row sees.
   const int64_t begin = spec.window > 0 ? std::max<int64_t>(0, first - spec.window + 1) : 0;
   const int64_t count = first + n - begin;
-  const Tensor keys = k.narrow(0, begin, count).permute({1, 2, 0}).to(arithmetic_type(q));    // [G, D, count]
-  const Tensor values = v.narrow(0, begin, count).permute({1, 0, 2}).to(arithmetic_type(q));  // [G, count, D]
-  const Tensor queries =
-      (q.to(arithmetic_type(q)) * spec.scale).view({n, G, R, D}).permute({1, 2, 0, 3}).reshape({G, R * n, D});
+  const Tensor keys = k.narrow(0, begin, count).permute({1, 2, 0}).to(arithmetic_dtype(q));  // [G, D, count]
+  const Tensor values =
+      v.narrow(0, begin, count).permute({1, 0, 2}).to(arithmetic_dtype(q));  // [G, count, D]
+  const Tensor queries = (q.to(arithmetic_dtype(q)) * spec.scale)
+                             .view({n, G, R, D})
+                             .permute({1, 2, 0, 3})
+                             .reshape({G, R * n, D});
   Tensor scores = queries.bmm(keys);
   if (n > 1) {
     const Tensor hidden = hidden_keys(first, n, begin, count, spec.window, {}, q.device());

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/causal_conv1d/causal_conv1d_cpu.h"
 #include "phalanx/kernels/causal_conv1d/causal_conv1d_ref.h"
 
@@ -25,18 +26,13 @@ int64_t divide_up(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
 
-std::string shape_of(const Tensor& tensor) {
-  if (!tensor.defined()) return "none";
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
-
 bool has_shape(const Tensor& tensor, std::vector<int64_t> shape) {
   return tensor.defined() && tensor.sizes() == at::IntArrayRef(shape);
 }
 
 void check_parameters(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const auto dtype_fits = [&x](const Tensor& t) {
-    return t.scalar_type() == x.scalar_type() || t.scalar_type() == conv_sum_dtype(x);
+    return t.scalar_type() == x.scalar_type() || t.scalar_type() == arithmetic_dtype(x);
   };
   PHALANX_CHECK(
       weight.dim() == 2 && weight.size(0) == x.size(-1) && weight.size(1) >= 1 && dtype_fits(weight),
@@ -59,28 +55,9 @@ void check_inputs(const ConvInputs& in) {
                   in.weight.size(1)));
 }
 
-// Calls body(T{}, S{}) for the storage and arithmetic types of x; false when the CPU has no body for it.
 template <typename Body>
 bool with_types(const Tensor& x, int64_t taps, const Body& body) {
-  if (!x.device().is_cpu() || taps > kMostTaps) return false;
-  switch (x.scalar_type()) {
-    case at::kDouble:
-      body(double{}, double{});
-      return true;
-    case at::kFloat:
-      body(float{}, float{});
-      return true;
-    case at::kBFloat16:
-      body(uint16_t{}, float{});
-      return true;
-    default:
-      return false;
-  }
-}
-
-// A body reads channels of unit stride; anything else is copied.
-Tensor readable(const Tensor& x) {
-  return x.size(-1) == 1 || x.stride(-1) == 1 ? x : x.contiguous();
+  return taps <= kMostTaps && with_body_types(x, body);
 }
 
 // Rows of a [B, S, C] tensor; no data when it is undefined.
@@ -102,9 +79,9 @@ struct Prepared {
   Tensor x, window, document, weight, bias;
   ConvProblem<T, S> raw;
 
-  explicit Prepared(const ConvInputs& in) : x(readable(in.x)) {
-    const at::ScalarType dtype = conv_sum_dtype(x);
-    if (in.window.defined()) window = readable(in.window);
+  explicit Prepared(const ConvInputs& in) : x(with_unit_rows(in.x)) {
+    const at::ScalarType dtype = arithmetic_dtype(x);
+    if (in.window.defined()) window = with_unit_rows(in.window);
     if (in.document.defined()) document = in.document.contiguous();
     weight = in.weight.to(dtype).t().contiguous();
     bias = in.bias.defined() ? in.bias.to(dtype).contiguous() : at::zeros({x.size(2)}, weight.options());
@@ -139,7 +116,7 @@ struct Tiling {
 };
 
 ConvGradients no_rows(const ConvInputs& in) {
-  const auto options = in.x.options().dtype(conv_sum_dtype(in.x));
+  const auto options = in.x.options().dtype(arithmetic_dtype(in.x));
   ConvGradients result;
   result.dweight = at::zeros(in.weight.sizes(), options);
   if (in.bias.defined()) result.dbias = at::zeros(in.bias.sizes(), options);
@@ -193,7 +170,7 @@ ConvGradients causal_conv1d_backward(const Tensor& dy, const ConvInputs& in, Ten
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Prepared<T, S> problem(in);
-    const Tensor gradient = readable(dy);
+    const Tensor gradient = with_unit_rows(dy);
     const int64_t samples = in.x.size(0);
     const int64_t rows = in.x.size(1);
     const int64_t of_sample = std::max<int64_t>(1, kPieces / samples);

@@ -80,7 +80,7 @@ template <typename S, typename Body>
 template <typename T, typename S>
 void widen(const T* __restrict from, int64_t n, S* __restrict to) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) to[i] = silu::load(from[i]);
+  for (int64_t i = 0; i < n; ++i) to[i] = load(from[i]);
 }
 
 // y = silu(c)
@@ -90,7 +90,7 @@ void store_silu(const S* start, const S* weight, const Met<S>& given, int64_t n,
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const S c = tap_sum<K>(start, weight, met, i);
-    silu::store(y[i], c * silu::sigmoid(c));
+    store(y[i], c * silu::sigmoid(c));
   }
 }
 
@@ -102,7 +102,7 @@ void store_gradient(const S* start, const S* weight, const Met<S>& given, const 
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
     const S c = tap_sum<K>(start, weight, met, i);
-    const S gradient = silu::load(dy[i]) * silu::slope(c, silu::sigmoid(c));
+    const S gradient = load(dy[i]) * silu::slope(c, silu::sigmoid(c));
     g[i] = gradient;
 #pragma GCC unroll 4
     for (int64_t k = 0; k < K; ++k) sums[k * kStrip + i] += gradient * met.row[k][i];
@@ -114,7 +114,7 @@ template <int64_t K, typename T, typename S>
 void store_sum(const S* start, const S* weight, const Met<S>& given, int64_t n, T* __restrict to) {
   const Met<S> met = given;
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) silu::store(to[i], tap_sum<K>(start, weight, met, i));
+  for (int64_t i = 0; i < n; ++i) store(to[i], tap_sum<K>(start, weight, met, i));
 }
 
 // Asks for a strip of a row that will be needed soon: one page holds few strips, so that the machine does not foresee it.

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "phalanx/kernels/arguments.h"
+
 namespace phalanx::kernels {
 namespace {
 
@@ -18,7 +20,7 @@ Taps taps_of(const ConvInputs& in) {
   const int64_t taps = in.weight.size(1);
   const Tensor before =
       in.window.defined() ? in.window : at::zeros({in.x.size(0), taps - 1, in.x.size(2)}, in.x.options());
-  const Tensor padded = at::cat({before, in.x}, 1).to(conv_sum_dtype(in.x));
+  const Tensor padded = at::cat({before, in.x}, 1).to(arithmetic_dtype(in.x));
   Tensor documents;
   if (in.document.defined()) {
     documents = at::cat({in.document.narrow(1, 0, 1).expand({-1, taps - 1}), in.document}, 1);
@@ -39,7 +41,7 @@ Taps taps_of(const ConvInputs& in) {
 
 // c [B, S, C]
 Tensor sum_of(const Taps& taps, const ConvInputs& in) {
-  const at::ScalarType dtype = conv_sum_dtype(in.x);
+  const at::ScalarType dtype = arithmetic_dtype(in.x);
   const Tensor weight = in.weight.to(dtype);
   Tensor c = in.bias.defined() ? in.bias.to(dtype).expand_as(in.x) : at::zeros_like(taps.inputs[0]);
   for (size_t k = 0; k < taps.inputs.size(); ++k) {
@@ -54,10 +56,6 @@ Tensor sum_rows(const Tensor& tensor) {
 }
 
 }  // namespace
-
-at::ScalarType conv_sum_dtype(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 Tensor causal_conv1d_forward_ref(const ConvInputs& in) {
   const Tensor c = sum_of(taps_of(in), in);

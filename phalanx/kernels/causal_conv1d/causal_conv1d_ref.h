@@ -9,8 +9,6 @@
 
 namespace phalanx::kernels {
 
-at::ScalarType conv_sum_dtype(const Tensor& x);
-
 Tensor causal_conv1d_forward_ref(const ConvInputs& in);
 ConvGradients causal_conv1d_backward_ref(const Tensor& dy, const ConvInputs& in, Tensor dx);
 Tensor causal_conv1d_step_ref(const Tensor& x, const Tensor& weight, const Tensor& bias,

@@ -4,13 +4,10 @@
 #include <fmt/format.h>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 
 namespace phalanx::kernels {
 namespace {
-
-std::string shape_of(const Tensor& tensor) {
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
 
 void check_arguments(const Tensor& ids, const Tensor& table) {
   PHALANX_CHECK(ids.dim() == 1 && ids.scalar_type() == at::kLong,

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/gated_norm/gated_norm_cpu.h"
 #include "phalanx/kernels/gated_norm/gated_norm_ref.h"
 
@@ -18,11 +19,6 @@ constexpr int64_t kElementsPerTask = 1 << 13;
 // dweight is summed in at most this many pieces, whatever the number of threads.
 constexpr int64_t kPieces = 32;
 constexpr int64_t kSmallestPiece = 16;
-
-std::string shape_of(const Tensor& tensor) {
-  if (!tensor.defined()) return "none";
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
 
 // The norm groups that this rank's channels touch: [first, first + count).
 struct Touched {
@@ -51,17 +47,16 @@ void check_inputs(const Tensor& y, const Tensor& z, const Tensor& weight, const 
                 "gated_norm: y is [T, D] and floating");
   PHALANX_CHECK(z.sizes() == y.sizes() && z.scalar_type() == y.scalar_type(),
                 fmt::format("gated_norm: z {} for y {}", shape_of(z), shape_of(y)));
-  PHALANX_CHECK(
-      weight.dim() == 1 && weight.size(0) == y.size(1) &&
-          (weight.scalar_type() == y.scalar_type() || weight.scalar_type() == gated_norm_statistics_dtype(y)),
-      fmt::format("gated_norm: weight {} for y {}", shape_of(weight), shape_of(y)));
+  PHALANX_CHECK(weight.dim() == 1 && weight.size(0) == y.size(1) &&
+                    (weight.scalar_type() == y.scalar_type() || weight.scalar_type() == arithmetic_dtype(y)),
+                fmt::format("gated_norm: weight {} for y {}", shape_of(weight), shape_of(y)));
   check_spec(y.size(1), spec);
 }
 
 void check_rstd(const Tensor& y, const Tensor& rstd, const GatedNormSpec& spec) {
   PHALANX_CHECK(rstd.defined() && rstd.dim() == 2 && rstd.size(0) == y.size(0) &&
                     rstd.size(1) == Touched(y.size(1), spec).count &&
-                    rstd.scalar_type() == gated_norm_statistics_dtype(y),
+                    rstd.scalar_type() == arithmetic_dtype(y),
                 fmt::format("gated_norm: rstd {} for y {} in groups of {}", shape_of(rstd), shape_of(y),
                             spec.group_size));
 }
@@ -80,30 +75,6 @@ Tensor sum_over_ranks(const Tensor& own, int64_t channels, const GatedNormSpec& 
   return all.narrow(1, touched.first, touched.count).contiguous();
 }
 
-// Calls body(T{}, S{}) for the storage and arithmetic types of y; false when the CPU has no body for it.
-template <typename Body>
-bool with_types(const Tensor& y, const Body& body) {
-  if (!y.device().is_cpu()) return false;
-  switch (y.scalar_type()) {
-    case at::kDouble:
-      body(double{}, double{});
-      return true;
-    case at::kFloat:
-      body(float{}, float{});
-      return true;
-    case at::kBFloat16:
-      body(uint16_t{}, float{});
-      return true;
-    default:
-      return false;
-  }
-}
-
-// A body reads channels of unit stride; anything else is copied.
-Tensor readable(const Tensor& x) {
-  return x.size(1) == 1 || x.stride(1) == 1 ? x : x.contiguous();
-}
-
 // The inputs as a body sees them; the tensors keep the pointers alive.
 template <typename T, typename S>
 struct Prepared {
@@ -112,8 +83,8 @@ struct Prepared {
 
   Prepared(const Tensor& given_y, const Tensor& given_z, const Tensor& given_weight,
            const GatedNormSpec& spec)
-      : y(readable(given_y)), z(readable(given_z)) {
-    if (given_weight.defined()) weight = given_weight.to(gated_norm_statistics_dtype(y)).contiguous();
+      : y(with_unit_rows(given_y)), z(with_unit_rows(given_z)) {
+    if (given_weight.defined()) weight = given_weight.to(arithmetic_dtype(y)).contiguous();
     raw = {.y = static_cast<const T*>(y.const_data_ptr()),
            .y_stride = y.stride(0),
            .z = static_cast<const T*>(z.const_data_ptr()),
@@ -133,13 +104,12 @@ void for_rows(const Tensor& y, const Body& body) {
 }
 
 Tensor empty_statistics(const Tensor& y, const GatedNormSpec& spec) {
-  return at::empty({y.size(0), Touched(y.size(1), spec).count},
-                   y.options().dtype(gated_norm_statistics_dtype(y)));
+  return at::empty({y.size(0), Touched(y.size(1), spec).count}, y.options().dtype(arithmetic_dtype(y)));
 }
 
 Tensor squares_of(const Tensor& y, const Tensor& z, const GatedNormSpec& spec) {
   Tensor squares = empty_statistics(y, spec);
-  const bool done = with_types(y, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(y, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Prepared<T, S> rows(y, z, Tensor(), spec);
@@ -153,7 +123,7 @@ Tensor squares_of(const Tensor& y, const Tensor& z, const GatedNormSpec& spec) {
 Tensor apply_rstd(const Tensor& y, const Tensor& z, const Tensor& rstd, const Tensor& weight,
                   const GatedNormSpec& spec) {
   Tensor out = at::empty(y.sizes(), y.options());
-  const bool done = with_types(y, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(y, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Prepared<T, S> rows(y, z, weight, spec);
@@ -190,11 +160,11 @@ GatedGradients<T, S> gradients_of(const Backward& b, const Tensor& dout, const T
 
 Tensor products_of(const Backward& b) {
   Tensor products = empty_statistics(b.y, b.spec);
-  const bool done = with_types(b.y, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(b.y, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Prepared<T, S> rows(b.y, b.z, b.weight, b.spec);
-    const Tensor dout = readable(b.dout);
+    const Tensor dout = with_unit_rows(b.dout);
     const Tensor rstd = b.rstd.contiguous();
     const GatedGradients<T, S> g = gradients_of<T, S>(b, dout, rstd, Tensor());
     for_rows(b.y, [&](int64_t begin, int64_t end) {
@@ -207,11 +177,11 @@ Tensor products_of(const Backward& b) {
 // `products` over all ranks; undefined: a body takes its own.
 GatedNormBackward gradients(const Backward& b, const Tensor& products) {
   GatedNormBackward result;
-  const bool done = with_types(b.y, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(b.y, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Prepared<T, S> rows(b.y, b.z, b.weight, b.spec);
-    const Tensor dout = readable(b.dout);
+    const Tensor dout = with_unit_rows(b.dout);
     const Tensor rstd = b.rstd.contiguous();
     const int64_t num_rows = b.y.size(0);
     const int64_t columns = b.y.size(1);
@@ -248,7 +218,7 @@ GatedNormForward gated_norm_forward(const Tensor& y, const Tensor& z, const Tens
     return {apply_rstd(y, z, rstd, weight, spec), rstd};
   }
   GatedNormForward result;
-  const bool done = with_types(y, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(y, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Prepared<T, S> rows(y, z, weight, spec);

@@ -73,12 +73,12 @@ void norm_input(const Piece<T, S>& piece, bool norm_before_gate, S* __restrict v
   const T* __restrict z = piece.z;
   if (norm_before_gate) {
 #pragma omp simd
-    for (int64_t i = 0; i < piece.n; ++i) v[i] = silu::load(y[i]);
+    for (int64_t i = 0; i < piece.n; ++i) v[i] = load(y[i]);
   } else {
 #pragma omp simd
     for (int64_t i = 0; i < piece.n; ++i) {
-      const S gate = silu::load(z[i]);
-      v[i] = silu::load(y[i]) * (gate * silu::sigmoid(gate));
+      const S gate = load(z[i]);
+      v[i] = load(y[i]) * (gate * silu::sigmoid(gate));
     }
   }
 }
@@ -91,12 +91,12 @@ void apply_piece(const Piece<T, S>& piece, bool norm_before_gate, const S* __res
   if (norm_before_gate) {
 #pragma omp simd
     for (int64_t i = 0; i < piece.n; ++i) {
-      const S gate = silu::load(z[i]);
-      silu::store(out[i], v[i] * rstd * weight[i] * (gate * silu::sigmoid(gate)));
+      const S gate = load(z[i]);
+      store(out[i], v[i] * rstd * weight[i] * (gate * silu::sigmoid(gate)));
     }
   } else {
 #pragma omp simd
-    for (int64_t i = 0; i < piece.n; ++i) silu::store(out[i], v[i] * rstd * weight[i]);
+    for (int64_t i = 0; i < piece.n; ++i) store(out[i], v[i] * rstd * weight[i]);
   }
 }
 
@@ -164,11 +164,11 @@ void fill_products(const Piece<T, S>& piece, const T* __restrict dout, S rstd, S
   S* __restrict product = scratch.product.data();
 #pragma omp simd
   for (int64_t i = 0; i < piece.n; ++i) {
-    const S gate = silu::load(z[i]);
+    const S gate = load(z[i]);
     const S s = silu::sigmoid(gate);
     const S open = gate * s;
-    const S n = (kFirst ? silu::load(y[i]) : silu::load(y[i]) * open) * rstd;
-    const S g = silu::load(dout[i]) * weight[i];
+    const S n = (kFirst ? load(y[i]) : load(y[i]) * open) * rstd;
+    const S g = load(dout[i]) * weight[i];
     sigmoid[i] = s;
     normed[i] = n;
     product[i] = (kFirst ? g * open : g) * n;
@@ -199,18 +199,18 @@ void gradients_of_piece(const Piece<T, S>& piece, const T* __restrict dout, S rs
   const S* __restrict normed = scratch.normed.data();
 #pragma omp simd
   for (int64_t i = 0; i < piece.n; ++i) {
-    const S gate = silu::load(z[i]);
+    const S gate = load(z[i]);
     const S open = gate * sigmoid[i];
     const S slope = silu::slope(gate, sigmoid[i]);
-    const S g = silu::load(dout[i]);
+    const S g = load(dout[i]);
     if constexpr (kFirst) {
-      silu::store(dy[i], rstd * (g * weight[i] * open - normed[i] * mean));
-      silu::store(dz[i], g * (normed[i] * weight[i]) * slope);
+      store(dy[i], rstd * (g * weight[i] * open - normed[i] * mean));
+      store(dz[i], g * (normed[i] * weight[i]) * slope);
       dweight[i] += g * open * normed[i];
     } else {
       const S dv = rstd * (g * weight[i] - normed[i] * mean);
-      silu::store(dy[i], dv * open);
-      silu::store(dz[i], dv * silu::load(y[i]) * slope);
+      store(dy[i], dv * open);
+      store(dz[i], dv * load(y[i]) * slope);
       dweight[i] += g * normed[i];
     }
   }

@@ -48,10 +48,6 @@ Tensor inner_gradient(const Tensor& dout, const Tensor& z, const Tensor& weight,
 
 }  // namespace
 
-at::ScalarType gated_norm_statistics_dtype(const Tensor& y) {
-  return y.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 GatedNormForward gated_norm_forward_ref(const Tensor& y, const Tensor& z, const Tensor& weight,
                                         const GatedNormSpec& spec) {
   const Tensor rstd = gated_norm_rstd_ref(gated_norm_squares_ref(y, z, spec), spec);

@@ -10,8 +10,6 @@
 
 namespace phalanx::kernels {
 
-at::ScalarType gated_norm_statistics_dtype(const Tensor& y);
-
 GatedNormForward gated_norm_forward_ref(const Tensor& y, const Tensor& z, const Tensor& weight,
                                         const GatedNormSpec& spec);
 

@@ -1,9 +1,8 @@
 // File: phalanx/kernels/gated_norm/silu_cpu.h
 //
-// Purpose: what the bodies of state-space layers share: reading and rounding an element, the logistic function, silu and its
-//   derivative, written so that a compiler turns a loop over them into vector code.
-// Contract: storage double, float or uint16_t (the bits of a bfloat16; stores round half to even and keep NaN); sums S double
-//   or float. Single additions and multiplications only, so that every vector width gives the same bits.
+// Purpose: what the bodies of state-space layers share: the logistic function, silu and its derivative, written so that a
+//   compiler turns a loop over them into vector code.
+// Contract: sums S double or float. Single additions and multiplications only, so that every vector width gives the same bits.
 // Equations: sigmoid(x) = 1 / (1 + exp(-x));  silu(x) = x sigmoid(x);  silu'(x) = sigmoid(x) (1 + x (1 - sigmoid(x))).
 // Source: models.md, notation.
 #pragma once
@@ -12,29 +11,9 @@
 #include <cmath>
 #include <cstdint>
 
+#include "phalanx/kernels/element_cpu.h"
+
 namespace phalanx::kernels::silu {
-
-[[gnu::always_inline]] inline double load(double x) {
-  return x;
-}
-[[gnu::always_inline]] inline float load(float x) {
-  return x;
-}
-[[gnu::always_inline]] inline float load(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
-
-[[gnu::always_inline]] inline void store(double& to, double x) {
-  to = x;
-}
-[[gnu::always_inline]] inline void store(float& to, float x) {
-  to = x;
-}
-[[gnu::always_inline]] inline void store(uint16_t& to, float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-  to = static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? 0x7FC0u : rounded);
-}
 
 [[gnu::always_inline]] inline double sigmoid(double x) {
   const double e = std::exp(x < 0.0 ? x : -x);

@@ -11,6 +11,7 @@
 
 #include "phalanx/base/clock.h"
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/gemm/gemm_few_rows.h"
 #include "phalanx/kernels/gemm/gemm_routes.h"
 
@@ -62,10 +63,6 @@ int64_t size_of(const Json& object, const char* key, const std::string& where) {
   if (it == object.end()) throw_json_field(where, key, "no such field", "a size");
   if (!it->is_number_integer() || it->get<int64_t>() < 0) throw_json_field(where, key, it->dump(), "a size");
   return it->get<int64_t>();
-}
-
-std::string shape_of(const Tensor& tensor) {
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
 }
 
 Gemm::Key key_of(const Tensor& a, const Tensor& b) {

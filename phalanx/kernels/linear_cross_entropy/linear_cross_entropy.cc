@@ -7,15 +7,12 @@
 #include <algorithm>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/linear_cross_entropy/linear_cross_entropy_cpu.h"
 #include "phalanx/kernels/linear_cross_entropy/linear_cross_entropy_ref.h"
 
 namespace phalanx::kernels {
 namespace {
-
-at::ScalarType accumulate_type(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 int64_t ranks_of(const comm::Group* group) {
   return group == nullptr ? 1 : group->size();
@@ -110,7 +107,7 @@ void check_inputs(const Tensor& x, const Tensor& weight, const Tensor& labels, c
       fmt::format("linear_cross_entropy: {} valid of {} columns", valid_vocab, weight.size(0) * ranks));
   PHALANX_CHECK(chunk_rows > 0, "linear_cross_entropy: a chunk holds at least one row");
   PHALANX_CHECK(!loss_weight.defined() || (loss_weight.sizes() == labels.sizes() &&
-                                           loss_weight.scalar_type() == accumulate_type(x)),
+                                           loss_weight.scalar_type() == arithmetic_dtype(x)),
                 "linear_cross_entropy: loss_weight has one element a row, in the dtype of nll");
   PHALANX_CHECK(dweight == nullptr || (loss_weight.defined() && dweight->main_grad.sizes() == weight.sizes()),
                 "linear_cross_entropy: a weight gradient needs loss_weight and the shape of the weight");
@@ -131,7 +128,7 @@ LinearCrossEntropy linear_cross_entropy(const Tensor& x, const Tensor& weight, c
   const Columns columns = columns_of_rank(weight, valid_vocab, group);
   const int64_t T = x.size(0);
   const bool with_gradient = loss_weight.defined();
-  const auto accumulators = x.options().dtype(accumulate_type(x));
+  const auto accumulators = x.options().dtype(arithmetic_dtype(x));
   const Tensor x_rows = x.contiguous();
   const Tensor label_rows = labels.contiguous();
   const Tensor weight_rows = with_gradient ? loss_weight.contiguous() : loss_weight;
@@ -141,7 +138,7 @@ LinearCrossEntropy linear_cross_entropy(const Tensor& x, const Tensor& weight, c
   if (with_gradient) result.dx = at::empty(x.sizes(), x.options());
   const int64_t rows = std::min(chunk_rows, T);
   const Tensor buffer = at::empty({rows, weight.size(0)}, accumulators);
-  const bool half = x.scalar_type() != accumulate_type(x);
+  const bool half = x.scalar_type() != arithmetic_dtype(x);
   // The products of half models read half gradients.
   const Tensor half_buffer =
       half && with_gradient ? at::empty({rows, weight.size(0)}, x.options()) : Tensor();
@@ -175,7 +172,7 @@ Tensor head_logits(const Tensor& x, const Tensor& weight, int64_t valid_vocab, c
                     valid_vocab <= weight.size(0) * ranks,
                 fmt::format("head_logits: x {}, weight {}, {} valid columns", fmt::join(x.sizes(), "x"),
                             fmt::join(weight.sizes(), "x"), valid_vocab));
-  const auto accumulators = x.options().dtype(accumulate_type(x));
+  const auto accumulators = x.options().dtype(arithmetic_dtype(x));
   if (ranks == 1) {
     Tensor logits = at::empty({x.size(0), valid_vocab}, accumulators);
     gemm(x.contiguous(), weight.narrow(0, 0, valid_vocab).t(), logits, 0.0);

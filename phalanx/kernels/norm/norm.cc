@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/norm/norm_cpu.h"
 #include "phalanx/kernels/norm/norm_ref.h"
 
@@ -18,17 +19,12 @@ constexpr int64_t kElementsPerTask = 1 << 14;
 constexpr int64_t kPieces = 32;
 constexpr int64_t kSmallestPiece = 16;
 
-std::string shape_of(const Tensor& tensor) {
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
-
 void check_affine(const Tensor& x, const Tensor& parameter, const char* name) {
   PHALANX_CHECK(parameter.defined() && parameter.dim() == 1 && parameter.size(0) == x.size(-1),
                 fmt::format("norm: {} {} for x {}", name, parameter.defined() ? shape_of(parameter) : "none",
                             shape_of(x)));
-  PHALANX_CHECK(
-      parameter.scalar_type() == x.scalar_type() || parameter.scalar_type() == norm_statistics_dtype(x),
-      fmt::format("norm: {} {} for x {}", name, shape_of(parameter), shape_of(x)));
+  PHALANX_CHECK(parameter.scalar_type() == x.scalar_type() || parameter.scalar_type() == arithmetic_dtype(x),
+                fmt::format("norm: {} {} for x {}", name, shape_of(parameter), shape_of(x)));
 }
 
 void check_input(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -39,8 +35,8 @@ void check_input(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 
 void check_statistics(const Tensor& x, const Tensor& mean, const Tensor& rstd, const NormSpec& spec) {
   const auto fits = [&x](const Tensor& s) {
-    return s.defined() && s.scalar_type() == norm_statistics_dtype(x) && s.dim() == x.dim() &&
-           s.size(-1) == 1 && s.numel() * x.size(-1) == x.numel();
+    return s.defined() && s.scalar_type() == arithmetic_dtype(x) && s.dim() == x.dim() && s.size(-1) == 1 &&
+           s.numel() * x.size(-1) == x.numel();
   };
   PHALANX_CHECK(fits(rstd), fmt::format("norm: rstd does not fit x {}", shape_of(x)));
   PHALANX_CHECK(spec.rms ? !mean.defined() : fits(mean),
@@ -70,25 +66,6 @@ void for_rows(int64_t rows, int64_t columns, const Body& body) {
   at::parallel_for(0, rows, std::max<int64_t>(1, kElementsPerTask / columns), body);
 }
 
-// Calls body(T{}, S{}) for the storage and arithmetic types of x; false when the CPU has no body for it.
-template <typename Body>
-bool with_types(const Tensor& x, const Body& body) {
-  if (!x.device().is_cpu()) return false;
-  switch (x.scalar_type()) {
-    case at::kDouble:
-      body(double{}, double{});
-      return true;
-    case at::kFloat:
-      body(float{}, float{});
-      return true;
-    case at::kBFloat16:
-      body(uint16_t{}, float{});
-      return true;
-    default:
-      return false;
-  }
-}
-
 // Weight (1 + weight for one_plus) and bias in the statistics' dtype; the tensors keep the pointers alive.
 template <typename S>
 struct Affine {
@@ -97,9 +74,9 @@ struct Affine {
   NormAffine<S> raw;
 
   Affine(const Tensor& x, const Tensor& given_weight, const Tensor& given_bias, const NormSpec& spec) {
-    weight = given_weight.to(norm_statistics_dtype(x)).contiguous();
+    weight = given_weight.to(arithmetic_dtype(x)).contiguous();
     if (spec.one_plus) weight = weight + 1.0;
-    if (given_bias.defined()) bias = given_bias.to(norm_statistics_dtype(x)).contiguous();
+    if (given_bias.defined()) bias = given_bias.to(arithmetic_dtype(x)).contiguous();
     raw = {weight.const_data_ptr<S>(), data_or_null<S>(bias), x.size(-1)};
   }
 };
@@ -109,7 +86,7 @@ struct Affine {
 NormForward norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormSpec& spec) {
   check_input(x, weight, bias);
   NormForward result;
-  const bool done = with_types(x, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(x, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Tensor input = readable(x);
@@ -117,7 +94,7 @@ NormForward norm_forward(const Tensor& x, const Tensor& weight, const Tensor& bi
     std::vector<int64_t> shape = x.sizes().vec();
     result.y = at::empty(shape, x.options());
     shape.back() = 1;
-    result.rstd = at::empty(shape, x.options().dtype(norm_statistics_dtype(x)));
+    result.rstd = at::empty(shape, x.options().dtype(arithmetic_dtype(x)));
     if (!spec.rms) result.mean = at::empty_like(result.rstd);
     const Affine<S> affine(x, weight, bias, spec);
     const NormRows<T> rows = rows_of<T>(input);
@@ -139,7 +116,7 @@ Tensor norm_apply(const Tensor& x, const Tensor& mean, const Tensor& rstd, const
   check_input(x, weight, bias);
   check_statistics(x, mean, rstd, spec);
   Tensor y;
-  const bool done = with_types(x, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(x, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Tensor input = readable(x);
@@ -164,7 +141,7 @@ NormBackward norm_backward(const Tensor& dy, const Tensor& x, const Tensor& mean
   PHALANX_CHECK(dy.sizes() == x.sizes() && dy.scalar_type() == x.scalar_type(),
                 fmt::format("norm: dy {} for x {}", shape_of(dy), shape_of(x)));
   NormBackward result;
-  const bool done = with_types(x, [&](auto storage, auto arithmetic) {
+  const bool done = with_body_types(x, [&](auto storage, auto arithmetic) {
     using T = decltype(storage);
     using S = decltype(arithmetic);
     const Tensor input = readable(x);

@@ -1,35 +1,14 @@
 #include "phalanx/kernels/norm/norm_cpu.h"
 
-#include <bit>
 #include <cmath>
+
+#include "phalanx/kernels/element_cpu.h"
 
 namespace phalanx::kernels {
 namespace {
 
 // Independent partial sums: enough to hide the latency of an addition, and a fixed order for every vector width.
 constexpr int64_t kLanes = 32;
-
-inline double load(double x) {
-  return x;
-}
-inline float load(float x) {
-  return x;
-}
-inline float load(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
-
-inline void store(double& to, double x) {
-  to = x;
-}
-inline void store(float& to, float x) {
-  to = x;
-}
-inline void store(uint16_t& to, float x) {
-  const auto bits = std::bit_cast<uint32_t>(x);
-  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;  // half to even
-  to = static_cast<uint16_t>(x != x ? 0x7FC0u : rounded);
-}
 
 // Sum of value(i) over [0, n).
 template <typename S, typename Value>

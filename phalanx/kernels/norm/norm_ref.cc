@@ -2,16 +2,18 @@
 
 #include <ATen/ATen.h>
 
+#include "phalanx/kernels/arguments.h"
+
 namespace phalanx::kernels {
 namespace {
 
 Tensor scale_of(const Tensor& weight, const Tensor& x, const NormSpec& spec) {
-  const Tensor w = weight.to(norm_statistics_dtype(x));
+  const Tensor w = weight.to(arithmetic_dtype(x));
   return spec.one_plus ? w + 1.0 : w;
 }
 
 Tensor normalised(const Tensor& x, const Tensor& mean, const Tensor& rstd) {
-  const Tensor wide = x.to(norm_statistics_dtype(x));
+  const Tensor wide = x.to(arithmetic_dtype(x));
   return (mean.defined() ? wide - mean : wide) * rstd;
 }
 
@@ -22,13 +24,9 @@ Tensor sum_rows(const Tensor& tensor) {
 
 }  // namespace
 
-at::ScalarType norm_statistics_dtype(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 NormForward norm_forward_ref(const Tensor& x, const Tensor& weight, const Tensor& bias,
                              const NormSpec& spec) {
-  const Tensor wide = x.to(norm_statistics_dtype(x));
+  const Tensor wide = x.to(arithmetic_dtype(x));
   NormForward result;
   if (!spec.rms) result.mean = wide.mean(-1, /*keepdim=*/true);
   const Tensor centred = spec.rms ? wide : wide - result.mean;

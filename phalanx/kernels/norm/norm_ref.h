@@ -8,8 +8,6 @@
 
 namespace phalanx::kernels {
 
-at::ScalarType norm_statistics_dtype(const Tensor& x);
-
 NormForward norm_forward_ref(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormSpec& spec);
 Tensor norm_apply_ref(const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
                       const Tensor& bias, const NormSpec& spec);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/selective_scan/selective_scan.h"
 #include "phalanx/kernels/selective_scan/selective_scan_ref.h"
 #include "phalanx/tensor/gradient_check.h"
@@ -58,7 +59,7 @@ struct ScanSetting {
   // Inputs in `dtype`; parameters and states in the dtype of its arithmetic.
   ScanSetting to(at::ScalarType dtype) const {
     ScanSetting result = *this;
-    const at::ScalarType wide = scan_dtype(at::empty({0}, at::TensorOptions(dtype)));
+    const at::ScalarType wide = arithmetic_dtype(at::empty({0}, at::TensorOptions(dtype)));
     for (size_t i = 0; i < scan_leaves().size(); ++i) {
       Tensor& tensor = result.in.*scan_leaves()[i];
       if (tensor.defined()) tensor = tensor.to(i < 5 ? dtype : wide);

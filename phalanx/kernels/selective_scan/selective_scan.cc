@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
 #include "phalanx/kernels/selective_scan/selective_scan_cpu.h"
 #include "phalanx/kernels/selective_scan/selective_scan_ref.h"
 
@@ -21,11 +22,6 @@ constexpr int64_t kSmallestBlock = 64;
 constexpr int64_t kMostBlocks = 32;
 constexpr int64_t kBlockUnit = 16;
 constexpr int64_t kStepWorkPerTask = 1 << 14;  // channels x states
-
-std::string shape_of(const Tensor& tensor) {
-  if (!tensor.defined()) return "none";
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
 
 void check(const Tensor& tensor, at::IntArrayRef shape, at::ScalarType dtype, const char* name) {
   PHALANX_CHECK(tensor.defined() && tensor.sizes() == shape && tensor.scalar_type() == dtype,
@@ -58,9 +54,9 @@ void check_common(const ScanInputs& in, const Sizes& sizes) {
   check(in.z, sizes.by_channel, dtype, "z");
   check(in.B, sizes.by_state, dtype, "B");
   check(in.C, sizes.by_state, dtype, "C");
-  check(in.A_log, {sizes.channels, sizes.states}, scan_dtype(in.x), "A_log");
-  check(in.D, {sizes.channels}, scan_dtype(in.x), "D");
-  check(in.dt_bias, {sizes.channels}, scan_dtype(in.x), "dt_bias");
+  check(in.A_log, {sizes.channels, sizes.states}, arithmetic_dtype(in.x), "A_log");
+  check(in.D, {sizes.channels}, arithmetic_dtype(in.x), "D");
+  check(in.dt_bias, {sizes.channels}, arithmetic_dtype(in.x), "dt_bias");
 }
 
 Sizes check_sequence(const ScanInputs& in, int64_t chunk) {
@@ -71,15 +67,14 @@ Sizes check_sequence(const ScanInputs& in, int64_t chunk) {
   PHALANX_CHECK(rows >= 1 && chunk >= 1, fmt::format("selective_scan: {} rows in chunks of {}", rows, chunk));
   if (in.document.defined()) check(in.document, {samples, rows}, at::kLong, "document");
   if (in.initial.defined()) {
-    check(in.initial, {samples, sizes.channels, sizes.states}, scan_dtype(in.x), "initial");
+    check(in.initial, {samples, sizes.channels, sizes.states}, arithmetic_dtype(in.x), "initial");
   }
   return sizes;
 }
 
 // As the bodies read: rows of unit stride, in the dtype of the arithmetic.
 Tensor readable(const Tensor& tensor, at::ScalarType dtype) {
-  const Tensor wide = tensor.to(dtype);
-  return wide.size(-1) == 1 || wide.stride(-1) == 1 ? wide : wide.contiguous();
+  return with_unit_rows(tensor.to(dtype));
 }
 
 template <typename T, typename S>
@@ -263,8 +258,8 @@ Tensor step_cpu(const ScanInputs& in, const Sizes& sizes, const Tensor& states, 
 ScanForward selective_scan_forward(const ScanInputs& in, int64_t chunk) {
   const Sizes sizes = check_sequence(in, chunk);
   if (!in.x.device().is_cpu()) return selective_scan_forward_ref(in, chunk);
-  return scan_dtype(in.x) == at::kDouble ? forward_cpu<double>(in, sizes, chunk)
-                                         : forward_cpu<float>(in, sizes, chunk);
+  return arithmetic_dtype(in.x) == at::kDouble ? forward_cpu<double>(in, sizes, chunk)
+                                               : forward_cpu<float>(in, sizes, chunk);
 }
 
 ScanGradients selective_scan_backward(const Tensor& dout, const Tensor& dfinal, const ScanInputs& in,
@@ -274,16 +269,17 @@ ScanGradients selective_scan_backward(const Tensor& dout, const Tensor& dfinal, 
   const int64_t samples = in.x.size(0);
   const int64_t chunks = (in.x.size(1) + chunk - 1) / chunk;
   check(dout, sizes.by_channel, dtype, "dout");
-  check(states, {samples, chunks, sizes.channels, sizes.states}, scan_dtype(in.x), "states");
-  if (dfinal.defined()) check(dfinal, {samples, sizes.channels, sizes.states}, scan_dtype(in.x), "dfinal");
+  check(states, {samples, chunks, sizes.channels, sizes.states}, arithmetic_dtype(in.x), "states");
+  if (dfinal.defined())
+    check(dfinal, {samples, sizes.channels, sizes.states}, arithmetic_dtype(in.x), "dfinal");
   check(d.dx, sizes.by_channel, dtype, "dx");
   check(d.ddt, sizes.by_channel, dtype, "ddt");
   check(d.dz, sizes.by_channel, dtype, "dz");
   check(d.dB, sizes.by_state, dtype, "dB");
   check(d.dC, sizes.by_state, dtype, "dC");
   if (!in.x.device().is_cpu()) return selective_scan_backward_ref(dout, dfinal, in, states, d, chunk);
-  return scan_dtype(in.x) == at::kDouble ? backward_cpu<double>(dout, dfinal, in, states, d, chunk)
-                                         : backward_cpu<float>(dout, dfinal, in, states, d, chunk);
+  return arithmetic_dtype(in.x) == at::kDouble ? backward_cpu<double>(dout, dfinal, in, states, d, chunk)
+                                               : backward_cpu<float>(dout, dfinal, in, states, d, chunk);
 }
 
 Tensor selective_scan_step(const ScanInputs& in, const Tensor& states, const Tensor& slot) {
@@ -292,9 +288,9 @@ Tensor selective_scan_step(const ScanInputs& in, const Tensor& states, const Ten
   check(slot, {in.x.size(0)}, at::kLong, "slot");
   PHALANX_CHECK(states.defined() && states.dim() == 3 && states.is_contiguous(),
                 fmt::format("selective_scan: states {}, needed [slots, C, N], contiguous", shape_of(states)));
-  check(states, {states.size(0), sizes.channels, sizes.states}, scan_dtype(in.x), "states");
+  check(states, {states.size(0), sizes.channels, sizes.states}, arithmetic_dtype(in.x), "states");
   if (!in.x.device().is_cpu()) return selective_scan_step_ref(in, states, slot);
-  if (scan_dtype(in.x) == at::kDouble) return step_cpu<double>(in, sizes, states, slot);
+  if (arithmetic_dtype(in.x) == at::kDouble) return step_cpu<double>(in, sizes, states, slot);
   return step_cpu<float>(in, sizes, states, slot);
 }
 

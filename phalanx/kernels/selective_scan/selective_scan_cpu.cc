@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "phalanx/kernels/selective_scan/flush_denormals.h"
+#include "phalanx/kernels/flush_denormals.h"
 #include "phalanx/kernels/selective_scan/scan_scratch.h"
 
 #undef HWY_DISABLED_TARGETS

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <vector>
 
-#include "phalanx/kernels/selective_scan/flush_denormals.h"
+#include "phalanx/kernels/flush_denormals.h"
 #include "phalanx/kernels/selective_scan/selective_scan_cpu.h"
 
 namespace phalanx::kernels {

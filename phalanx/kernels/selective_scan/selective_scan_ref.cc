@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "phalanx/kernels/arguments.h"
+
 namespace phalanx::kernels {
 namespace {
 
@@ -22,7 +24,7 @@ struct Wide {
   Tensor keep;  // [B, S, 1, 1] false where a row starts a document; undefined: none does
 
   explicit Wide(const ScanInputs& in) {
-    const at::ScalarType dtype = scan_dtype(in.x);
+    const at::ScalarType dtype = arithmetic_dtype(in.x);
     x = in.x.to(dtype);
     biased = in.dt.to(dtype) + in.dt_bias;
     delta = at::softplus(biased, 1, kLinearAbove);
@@ -61,10 +63,6 @@ Tensor silu_gradient(const Tensor& g, const Tensor& z) {
 }
 
 }  // namespace
-
-at::ScalarType scan_dtype(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 ScanForward selective_scan_forward_ref(const ScanInputs& in, int64_t chunk) {
   const Wide w(in);

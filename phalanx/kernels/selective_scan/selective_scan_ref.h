@@ -10,9 +10,6 @@
 
 namespace phalanx::kernels {
 
-// Of the arithmetic, the parameters and the states.
-at::ScalarType scan_dtype(const Tensor& x);
-
 ScanForward selective_scan_forward_ref(const ScanInputs& in, int64_t chunk = kScanChunk);
 ScanGradients selective_scan_backward_ref(const Tensor& dout, const Tensor& dfinal, const ScanInputs& in,
                                           const Tensor& states, const ScanInputGradients& d,

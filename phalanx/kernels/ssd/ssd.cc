@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "phalanx/base/error.h"
+#include "phalanx/kernels/arguments.h"
+#include "phalanx/kernels/flush_denormals.h"
 #include "phalanx/kernels/ssd/ssd_chunk.h"
 #include "phalanx/kernels/ssd/ssd_cpu.h"
 #include "phalanx/kernels/ssd/ssd_ref.h"
@@ -15,11 +17,6 @@ namespace phalanx::kernels {
 namespace {
 
 constexpr int64_t kStepGrain = 1 << 15;
-
-std::string shape_of(const Tensor& tensor) {
-  if (!tensor.defined()) return "none";
-  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", "));
-}
 
 void check_is(const Tensor& tensor, const std::vector<int64_t>& shape, at::ScalarType dtype,
               const char* name) {
@@ -47,9 +44,9 @@ void check_inputs(const SsdInputs& in, const SsdSpec& spec, size_t lead) {
   check_is(in.dt, with({H}), dtype, "dt");
   check_is(in.B, with({G, in.B.size(-1)}), dtype, "B");
   check_is(in.C, with({G, in.B.size(-1)}), dtype, "C");
-  check_is(in.dt_bias, {H}, ssd_arithmetic(in.x), "dt_bias");
-  check_is(in.A_log, {H}, ssd_arithmetic(in.x), "A_log");
-  check_is(in.D, {H}, ssd_arithmetic(in.x), "D");
+  check_is(in.dt_bias, {H}, arithmetic_dtype(in.x), "dt_bias");
+  check_is(in.A_log, {H}, arithmetic_dtype(in.x), "A_log");
+  check_is(in.D, {H}, arithmetic_dtype(in.x), "D");
 }
 
 std::vector<int64_t> state_shape(const SsdInputs& in) {
@@ -65,7 +62,7 @@ void check_sequence(const SsdInputs& in, const SsdSpec& spec) {
   check_inputs(in, spec, 2);
   PHALANX_CHECK(in.x.size(1) > 0, "ssd: a sequence has a row");
   if (in.document.defined()) check_is(in.document, {in.x.size(0), in.x.size(1)}, at::kLong, "document");
-  if (in.initial.defined()) check_is(in.initial, state_shape(in), ssd_arithmetic(in.x), "initial");
+  if (in.initial.defined()) check_is(in.initial, state_shape(in), arithmetic_dtype(in.x), "initial");
 }
 
 // Rows [B, S, ..] in dtype T; what a row holds is contiguous.
@@ -80,7 +77,7 @@ Tensor readable(const Tensor& rows, at::ScalarType dtype) {
 }
 
 SsdChunkInputs chunk_inputs(const SsdInputs& in, const SsdSpec& spec) {
-  const at::ScalarType dtype = ssd_arithmetic(in.x);
+  const at::ScalarType dtype = arithmetic_dtype(in.x);
   return {.chunk = std::min(spec.chunk, in.x.size(1)),
           .x = readable(in.x, dtype),
           .delta = ssd_delta(in.dt, in.dt_bias, spec).contiguous(),
@@ -95,12 +92,12 @@ SsdChunkInputs chunk_inputs(const SsdInputs& in, const SsdSpec& spec) {
 // Calls body(T{}) for the arithmetic's type.
 template <typename Body>
 void with_type(const Tensor& x, const Body& body) {
-  if (ssd_arithmetic(x) == at::kDouble) return body(double{});
+  if (arithmetic_dtype(x) == at::kDouble) return body(double{});
   body(float{});
 }
 
 Tensor first_states(const SsdInputs& in, const SsdSpec& spec) {
-  Tensor states = at::empty(states_shape(in, spec), in.x.options().dtype(ssd_arithmetic(in.x)));
+  Tensor states = at::empty(states_shape(in, spec), in.x.options().dtype(arithmetic_dtype(in.x)));
   Tensor first = states.select(1, 0);
   if (in.initial.defined()) {
     first.copy_(in.initial);
@@ -153,7 +150,7 @@ void step_rows(const SsdInputs& in, const Tensor& delta, const Tensor& states, c
   T* to = y.data_ptr<T>();
   at::parallel_for(0, x.size(0) * H, std::max<int64_t>(1, kStepGrain / std::max<int64_t>(1, P * N)),
                    [&](int64_t begin, int64_t end) {
-                     const SsdFlush flush;
+                     const FlushDenormals flush;
                      for (int64_t i = begin; i < end; ++i) {
                        const int64_t row = i / H;
                        const int64_t h = i % H;
@@ -174,7 +171,7 @@ void step_rows(const SsdInputs& in, const Tensor& delta, const Tensor& states, c
 
 }  // namespace
 
-SsdForward ssd_forward(const SsdInputs& in, const SsdSpec& spec, const Gemm& /*gemm*/) {
+SsdForward ssd_forward(const SsdInputs& in, const SsdSpec& spec) {
   check_sequence(in, spec);
   if (!in.x.device().is_cpu()) return ssd_forward_ref(in, spec);
   SsdForward result;
@@ -189,9 +186,9 @@ SsdForward ssd_forward(const SsdInputs& in, const SsdSpec& spec, const Gemm& /*g
 }
 
 SsdGradients ssd_backward(const Tensor& dy, const Tensor& dfinal, const SsdInputs& in, const Tensor& states,
-                          const SsdSpec& spec, const Gemm& /*gemm*/, const SsdInputGradients& d) {
+                          const SsdSpec& spec, const SsdInputGradients& d) {
   check_sequence(in, spec);
-  const at::ScalarType dtype = ssd_arithmetic(in.x);
+  const at::ScalarType dtype = arithmetic_dtype(in.x);
   check_is(dy, in.x.sizes().vec(), in.x.scalar_type(), "dy");
   if (dfinal.defined()) check_is(dfinal, state_shape(in), dtype, "dfinal");
   if (states.defined()) check_is(states, states_shape(in, spec), dtype, "states");
@@ -239,7 +236,7 @@ Tensor ssd_step(const SsdInputs& in, const SsdSpec& spec, const Tensor& states, 
   check_inputs(in, spec, 1);
   PHALANX_CHECK(states.defined() && states.dim() == 4 && states.is_contiguous(),
                 "ssd_step: states are contiguous");
-  const at::ScalarType dtype = ssd_arithmetic(in.x);
+  const at::ScalarType dtype = arithmetic_dtype(in.x);
   check_is(states, {states.size(0), in.x.size(1), in.x.size(2), in.B.size(2)}, dtype, "states");
   check_is(slot, {in.x.size(0)}, at::kLong, "slot");
   if (!in.x.device().is_cpu()) return ssd_step_ref(in, spec, states, slot);

@@ -14,16 +14,14 @@
 //   inputs' dtype, those of parameters and states in the arithmetic's.
 // Contract: a row whose document differs from the one before starts from a zero state; `initial` belongs to the first row's
 //   document. Any S >= 1, any chunk >= 1; the chunk changes no result beyond rounding. Exponents are never positive. Sums
-//   are cut at fixed places, so that the bits do not depend on the thread count. `gemm` is not used on any device yet: the
-//   CPU's own products of 64 x 64 x 128, tile by tile with the decays, are faster than each of its routes.
+//   are cut at fixed places, so that the bits do not depend on the thread count. The products are the op's own: decays
+//   and causality act while a tile is in registers (ARCHITECTURE.md).
 // Source: Dao & Gu 2024, section 6; models.md 2.1 to 2.6.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <limits>
-
-#include "phalanx/kernels/gemm/gemm.h"
 
 namespace phalanx::kernels {
 
@@ -68,10 +66,10 @@ struct SsdInputGradients {
   Tensor dC;
 };
 
-SsdForward ssd_forward(const SsdInputs& in, const SsdSpec& spec, const Gemm& gemm);
+SsdForward ssd_forward(const SsdInputs& in, const SsdSpec& spec);
 // `dfinal` may be undefined: the final state is not used. `states` may be undefined: they are made again.
 SsdGradients ssd_backward(const Tensor& dy, const Tensor& dfinal, const SsdInputs& in, const Tensor& states,
-                          const SsdSpec& spec, const Gemm& gemm, const SsdInputGradients& d);
+                          const SsdSpec& spec, const SsdInputGradients& d);
 
 // Decode: one row each of n sequences: x [n, H, P], dt [n, H], B, C [n, G, N] (document and initial are not looked at); row i
 // reads and writes states[slot[i]] of states [slots, H, P, N]; slots all different. y [n, H, P].

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "phalanx/kernels/flush_denormals.h"
 #include "phalanx/kernels/ssd/ssd_chunk.h"
 #include "phalanx/kernels/ssd/ssd_walk.h"
 
@@ -241,7 +242,7 @@ void ssd_chunk_backward(const SsdChunkInputs& in, const Tensor& dy, const Tensor
   const Tensor buffer = at::empty(sizes, in.x.options());
   const Shares<T> shares = {buffer.data_ptr<T>(), buffer.data_ptr<T>() + buffer.stride(0)};
   at::parallel_for(0, shape.tasks(), 1, [&](int64_t begin, int64_t end) {
-    const SsdFlush flush;
+    const FlushDenormals flush;
     Backward<T> backward(in, shape, dy, dfinal, states, slope, shares, out);
     for (int64_t i = begin; i < end; ++i) backward.run(SsdTask(shape, i));
   });

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "phalanx/kernels/flush_denormals.h"
 #include "phalanx/kernels/ssd/ssd_chunk.h"
 #include "phalanx/kernels/ssd/ssd_walk.h"
 
@@ -102,7 +103,7 @@ void ssd_chunk_forward(const SsdChunkInputs& in, const Tensor& y, const Tensor& 
                        const Tensor& final_state) {
   const SsdShape shape(in);
   at::parallel_for(0, shape.tasks(), 1, [&](int64_t begin, int64_t end) {
-    const SsdFlush flush;
+    const FlushDenormals flush;
     Forward<T> forward(in, shape, y, states, final_state);
     for (int64_t i = begin; i < end; ++i) forward.run(SsdTask(shape, i));
   });

@@ -3,10 +3,6 @@
 #include <algorithm>
 #include <type_traits>
 
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-#endif
-
 // As in ssd_product_cpu.cc.
 #define HWY_DISABLED_TARGETS \
   (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
@@ -284,19 +280,6 @@ const SsdBodies<double>& ssd_bodies() {
   static const SsdBodies<double> table = HWY_DYNAMIC_DISPATCH(double_bodies)();
   return table;
 }
-
-#if defined(__x86_64__)
-// Flush results to zero (bit 15), take operands as zero (bit 6).
-SsdFlush::SsdFlush() : saved_(_mm_getcsr()) {
-  _mm_setcsr(saved_ | 0x8040u);
-}
-SsdFlush::~SsdFlush() {
-  _mm_setcsr(saved_);
-}
-#else
-SsdFlush::SsdFlush() = default;
-SsdFlush::~SsdFlush() = default;
-#endif
 
 }  // namespace phalanx::kernels
 #endif

@@ -81,17 +81,4 @@ struct SsdBodies {
 template <typename T>
 const SsdBodies<T>& ssd_bodies();
 
-// While it lives, this thread treats numbers below the smallest normal as zero: a state that decays would
-// otherwise stay among them, where arithmetic is slow.
-class SsdFlush {
- public:
-  SsdFlush();
-  ~SsdFlush();
-  SsdFlush(const SsdFlush&) = delete;
-  SsdFlush& operator=(const SsdFlush&) = delete;
-
- private:
-  unsigned saved_ = 0;
-};
-
 }  // namespace phalanx::kernels

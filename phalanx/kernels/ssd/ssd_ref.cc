@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "phalanx/kernels/arguments.h"
+
 namespace phalanx::kernels {
 namespace {
 
@@ -19,7 +21,7 @@ struct Rows {
   Tensor C;
 
   Rows(const SsdInputs& in, const SsdSpec& spec) {
-    const at::ScalarType dtype = ssd_arithmetic(in.x);
+    const at::ScalarType dtype = arithmetic_dtype(in.x);
     const int64_t copies = in.x.size(2) / in.B.size(2);
     x = in.x.to(dtype);
     delta = ssd_delta(in.dt, in.dt_bias, spec);
@@ -42,7 +44,7 @@ struct Rows {
 
 Tensor first_state(const SsdInputs& in) {
   if (in.initial.defined()) return in.initial;
-  const auto options = in.x.options().dtype(ssd_arithmetic(in.x));
+  const auto options = in.x.options().dtype(arithmetic_dtype(in.x));
   return at::zeros({in.x.size(0), in.x.size(2), in.x.size(3), in.B.size(3)}, options);
 }
 
@@ -60,17 +62,13 @@ struct RowGradients {
 
 }  // namespace
 
-at::ScalarType ssd_arithmetic(const Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 Tensor ssd_delta(const Tensor& dt, const Tensor& dt_bias, const SsdSpec& spec) {
-  const Tensor raw = dt.to(ssd_arithmetic(dt)) + dt_bias;
+  const Tensor raw = dt.to(arithmetic_dtype(dt)) + dt_bias;
   return at::clamp(at::softplus(raw, 1.0, kSoftplusThreshold), spec.dt_min, spec.dt_max);
 }
 
 Tensor ssd_delta_slope(const Tensor& dt, const Tensor& dt_bias, const SsdSpec& spec) {
-  const Tensor raw = dt.to(ssd_arithmetic(dt)) + dt_bias;
+  const Tensor raw = dt.to(arithmetic_dtype(dt)) + dt_bias;
   const Tensor value = at::softplus(raw, 1.0, kSoftplusThreshold);
   const Tensor slope = at::where(raw > kSoftplusThreshold, at::ones_like(raw), at::sigmoid(raw));
   return at::where(value.ge(spec.dt_min).logical_and(value.le(spec.dt_max)), slope, at::zeros_like(slope));
@@ -95,7 +93,7 @@ SsdGradients ssd_backward_ref(const Tensor& dy, const Tensor& dfinal, const SsdI
                               const Tensor& states, const SsdSpec& spec, const SsdInputGradients& d) {
   const Rows rows(in, spec);
   const Tensor before = states.defined() ? states : ssd_forward_ref(in, spec).states;
-  const Tensor gradient = dy.to(ssd_arithmetic(dy));
+  const Tensor gradient = dy.to(arithmetic_dtype(dy));
   const Tensor A = -in.A_log.exp();
   const int64_t S = in.x.size(1);
   const int64_t groups = in.B.size(2);

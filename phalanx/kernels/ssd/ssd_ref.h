@@ -10,8 +10,6 @@
 
 namespace phalanx::kernels {
 
-at::ScalarType ssd_arithmetic(const Tensor& x);
-
 // delta of dt [.., H], in the arithmetic's dtype.
 Tensor ssd_delta(const Tensor& dt, const Tensor& dt_bias, const SsdSpec& spec);
 // Its derivative by dt: 0 where the clamp holds it.

@@ -91,7 +91,7 @@ TEST(Ssd, TwoPiecesWithTheStateCarriedEqualOne) {
     const SsdData d = ssd_data(c);
     // Across the cut a document goes on in both or in none.
     if (cut == 4 || cut == 15) continue;
-    const SsdForward first = ssd_forward(part(d, 0, cut, d.in.initial, {}).in, d.spec, Gemm());
+    const SsdForward first = ssd_forward(part(d, 0, cut, d.in.initial, {}).in, d.spec);
     const std::vector<Tensor> second = ssd_results(part(d, cut, c.S, first.final_state, d.dfinal));
     std::vector<Tensor> both = ssd_results(part(d, 0, cut, d.in.initial, second.back()));
     append(both, second);
@@ -104,7 +104,7 @@ TEST(SsdStep, EqualsForwardRowByRow) {
                            SsdCase{.B = 3, .S = 4, .spec = {.chunk = 8, .dt_min = 0.2, .dt_max = 0.3}}}) {
     for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
       const SsdData d = ssd_data(c).to(dtype);
-      const SsdForward f = ssd_forward(d.in, d.spec, Gemm());
+      const SsdForward f = ssd_forward(d.in, d.spec);
       const SsdForward exact = ssd_forward_ref(d.to(at::kDouble).in, d.spec);
       const SsdForward plain = ssd_forward_ref(d.in, d.spec);
       const Tensor slot = at::tensor({4, 0, 2}, at::kLong);

@@ -63,7 +63,7 @@ TEST(Ssd, TheChunkChangesNothing) {
 TEST(Ssd, StatesAreThoseBeforeEachChunk) {
   const SsdCase c = {.S = 21, .starts = {6, 11}};
   const SsdData d = ssd_data(c);
-  const SsdForward f = ssd_forward(d.in, d.spec, Gemm());
+  const SsdForward f = ssd_forward(d.in, d.spec);
   EXPECT_LE(relative_error(f.states, ssd_forward_ref(d.in, d.spec).states), kSame);
   EXPECT_TRUE(f.y.is_contiguous());
 }
@@ -119,8 +119,8 @@ TEST(Ssd, ReadsAndWritesStridedRows) {
   d.in.x = in[0], d.in.dt = in[1], d.in.B = in[2], d.in.C = in[3];
   d.dy = at::cat({d.dy, d.dy}, -1).slice(-1, 0, 16);  // heads apart
   const std::vector<Tensor> out = views(drow);
-  const SsdForward f = ssd_forward(d.in, d.spec, Gemm());
-  ssd_backward(d.dy, d.dfinal, d.in, f.states, d.spec, Gemm(), {out[0], out[1], out[2], out[3]});
+  const SsdForward f = ssd_forward(d.in, d.spec);
+  ssd_backward(d.dy, d.dfinal, d.in, f.states, d.spec, {out[0], out[1], out[2], out[3]});
   const std::vector<Tensor> expected = ssd_results(dense);
   EXPECT_TRUE(at::equal(f.y, expected[0]) && at::equal(f.final_state, expected[1]));
   for (size_t i = 0; i < out.size(); ++i)
@@ -129,7 +129,7 @@ TEST(Ssd, ReadsAndWritesStridedRows) {
 
   // Columns that are not contiguous are copied.
   const Tensor apart = at::empty({c.B, c.S, c.H, c.P, 2}, at::kDouble).select(-1, 0);
-  ssd_backward(d.dy, d.dfinal, d.in, f.states, d.spec, Gemm(), {apart, out[1], out[2], out[3]});
+  ssd_backward(d.dy, d.dfinal, d.in, f.states, d.spec, {apart, out[1], out[2], out[3]});
   EXPECT_TRUE(at::equal(apart, expected[2]));
 }
 
@@ -181,12 +181,11 @@ TEST(Ssd, TheBitsDoNotDependOnTheThreadCount) {
 }
 
 TEST(SsdDeathTest, WrongArgumentsAreBugs) {
-  const Gemm gemm;
   const SsdData d = ssd_data({});
   const auto forward = [&](const auto& change) {
     SsdData wrong = d;
     change(wrong);
-    ssd_forward(wrong.in, wrong.spec, gemm);
+    ssd_forward(wrong.in, wrong.spec);
   };
   EXPECT_DEATH(forward([](SsdData& w) {
                  w.in.B = w.in.B.slice(2, 0, 1).expand({2, 23, 3, 6});
@@ -198,13 +197,11 @@ TEST(SsdDeathTest, WrongArgumentsAreBugs) {
   EXPECT_DEATH(forward([](SsdData& w) { w.in.document = at::zeros({2, 23}, at::kInt); }), "document is Int");
   EXPECT_DEATH(forward([](SsdData& w) { w.in.initial = w.in.initial.slice(0, 0, 1); }), "initial is Double");
   EXPECT_DEATH(forward([](SsdData& w) { w.spec.chunk = 0; }), "a chunk holds a row");
-  const SsdForward f = ssd_forward(d.in, d.spec, gemm);
+  const SsdForward f = ssd_forward(d.in, d.spec);
   const SsdInputGradients g = {at::empty_like(d.in.x), at::empty_like(d.in.dt), at::empty_like(d.in.B),
                                at::empty_like(d.in.C)};
-  EXPECT_DEATH(ssd_backward(d.dy, d.dfinal, d.in, f.states.slice(1, 0, 1), d.spec, gemm, g),
-               "states is Double");
-  EXPECT_DEATH(ssd_backward(d.dy, d.dfinal, d.in, f.states, d.spec, gemm, {g.dx, g.ddt, g.dB, g.dx}),
-               "dC is");
+  EXPECT_DEATH(ssd_backward(d.dy, d.dfinal, d.in, f.states.slice(1, 0, 1), d.spec, g), "states is Double");
+  EXPECT_DEATH(ssd_backward(d.dy, d.dfinal, d.in, f.states, d.spec, {g.dx, g.ddt, g.dB, g.dx}), "dC is");
 }
 
 }  // namespace

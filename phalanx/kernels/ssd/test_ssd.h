@@ -82,13 +82,11 @@ inline const std::vector<const char*>& ssd_names() {
 
 // Every result, in the order of ssd_names(); dinitial is undefined without initial.
 inline std::vector<Tensor> ssd_results(const SsdData& d, bool keep_states = true) {
-  const Gemm gemm;
-  const SsdForward f = ssd_forward(d.in, d.spec, gemm);
+  const SsdForward f = ssd_forward(d.in, d.spec);
   const SsdInputGradients g = {
       at::empty(d.in.x.sizes(), d.in.x.options()), at::empty(d.in.dt.sizes(), d.in.dt.options()),
       at::empty(d.in.B.sizes(), d.in.B.options()), at::empty(d.in.C.sizes(), d.in.C.options())};
-  const SsdGradients p =
-      ssd_backward(d.dy, d.dfinal, d.in, keep_states ? f.states : Tensor(), d.spec, gemm, g);
+  const SsdGradients p = ssd_backward(d.dy, d.dfinal, d.in, keep_states ? f.states : Tensor(), d.spec, g);
   return {f.y, f.final_state, g.dx, g.ddt, g.dB, g.dC, p.ddt_bias, p.dA_log, p.dD, p.dinitial};
 }
 

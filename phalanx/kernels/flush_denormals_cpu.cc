@@ -1,4 +1,4 @@
-#include "phalanx/kernels/selective_scan/flush_denormals.h"
+#include "phalanx/kernels/flush_denormals.h"
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>

@@ -1,4 +1,4 @@
-// File: phalanx/kernels/selective_scan/flush_denormals.h
+// File: phalanx/kernels/flush_denormals.h
 //
 // Purpose: while one lives, this thread's arithmetic takes denormal numbers for zero and gives zero instead of them.
 // Contract: x86 only, where denormals may cost a hundred times the normal; elsewhere it does nothing. Restores what was
