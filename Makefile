@@ -10,7 +10,7 @@ CTEST = ctest --output-on-failure -j 1 --test-dir
 # Paths relative to the sources, so that the compiler cache serves every build folder.
 export CCACHE_BASEDIR = $(CURDIR)
 
-.PHONY: all demo test test-slow grid lint format gpu gpu-bundle asan tsan install clean configure
+.PHONY: all demo study test test-slow grid lint format gpu gpu-bundle asan tsan install clean configure
 
 all: configure
 	@$(NINJA) phalanx
@@ -21,6 +21,10 @@ configure:
 
 demo: all
 	@tools/demo
+
+# At most 75 minutes on two cores; runs/study/report.md.
+study: all
+	@python3 bench/hybrid_study
 
 test: configure
 	@$(NINJA) all

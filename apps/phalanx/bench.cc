@@ -19,10 +19,10 @@ namespace phalanx::apps {
 namespace {
 
 constexpr const char* kHelp =
-    "usage: phalanx bench train [--config tiny|small|base|PRESET] [--steps N] [--warmup N] [--threads N]\n"
+    "usage: phalanx bench train [--config PRESET|FILE.toml|RUN] [--steps N] [--warmup N] [--threads N]\n"
     "                           [--micro-batch B] [--dtype fp32|bf16|fp64] [--device cpu|cuda] [--json]\n"
     "Training speed on one repeated random batch; the matrix-product rate is measured between the steps.\n"
-    "usage: phalanx bench decode [--config PRESET] [--batch B,..] [--context L,..] [--steps N] [--rounds N]\n"
+    "usage: phalanx bench decode [--config PRESET|FILE.toml|RUN] [--batch B,..] [--context L,..] [--steps N] [--rounds N]\n"
     "                            [--threads N] [--dtype fp32|bf16|fp64] [--json]\n"
     "Time and cache of a greedy step at each batch and context; keys and values before it are random.\n"
     "usage: phalanx bench tokenizer --tokenizer-type T --tokenizer-model M --input FILE.jsonl [--json]\n"
@@ -57,7 +57,7 @@ struct TrainBench {
 
   template <typename Visitor>
   void visit_fields(Visitor& v) {
-    v.field("config", config, "preset");
+    v.field("config", config, "preset, config file or run folder");
     v.field("steps", steps, "timed steps");
     v.field("warmup", warmup, "steps before");
     v.field("threads", threads, "threads");
@@ -89,8 +89,7 @@ double step_flops_of(const ModelConfig& c, int64_t samples) {
 }
 
 Json bench_train(const TrainBench& bench) {
-  ModelConfig model_config = bench_preset(bench.config);
-  finalize(model_config);
+  const ModelConfig model_config = bench_model(bench.config);
   validate(model_config);
   at::set_num_threads(static_cast<int>(bench.threads));
   const at::ScalarType dtype = scalar_type(bench.dtype);

@@ -26,7 +26,7 @@ struct DecodeBench {
 
   template <typename Visitor>
   void visit_fields(Visitor& v) {
-    v.field("config", config, "preset");
+    v.field("config", config, "preset, config file or run folder");
     v.field("batch", batch, "sequences at a time; several with commas");
     v.field("context", context, "tokens before the first timed one; several with commas");
     v.field("steps", steps, "timed steps of a round");
@@ -103,7 +103,7 @@ Json measure(Model& model, const DecodeBench& bench, int64_t batch, int64_t cont
 
 Json bench_decode(const DecodeBench& bench) {
   const c10::NoGradGuard no_grad;
-  ModelConfig config = bench_preset(bench.config);
+  ModelConfig config = bench_model(bench.config);
   const int64_t longest = *std::ranges::max_element(bench.context) + bench.rounds * bench.steps + 1;
   config.max_position_embeddings = std::max(config.max_position_embeddings, longest);
   finalize(config);

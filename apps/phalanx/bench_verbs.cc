@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "phalanx/arch/presets.h"
+#include "apps/phalanx/run_flags.h"
 #include "phalanx/base/error.h"
 
 namespace phalanx::apps {
@@ -13,12 +13,11 @@ double median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
 }
 
-ModelConfig bench_preset(const std::string& name) {
-  const std::optional<ModelConfig> preset = find_preset(name);
-  if (preset) return *preset;
+ModelConfig bench_model(const std::string& name) {
+  if (const std::optional<ModelConfig> model = find_model(name)) return *model;
   throw Error(ErrorKind::kUsage, {.where = "--config",
                                   .got = "'" + name + "'",
-                                  .needed = "a preset",
+                                  .needed = "a preset, a config file (.toml) or a run folder",
                                   .fix = "phalanx train --list-presets"});
 }
 

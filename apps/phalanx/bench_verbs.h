@@ -31,8 +31,8 @@ ParsedFlags parse_bench_flags(const Arguments& args, Section& section) {
 }
 
 double median(std::vector<double> values);
-// Not finalized. Error(kUsage) when there is none of that name.
-ModelConfig bench_preset(const std::string& name);
+// Of a preset, a config file or a run folder. Error(kUsage) when there is none of that name.
+ModelConfig bench_model(const std::string& name);
 
 int run_bench_tokenizer(const Arguments& args);
 int run_bench_order(const Arguments& args);

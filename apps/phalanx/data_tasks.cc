@@ -1,14 +1,12 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "apps/phalanx/data_verbs.h"
+#include "apps/phalanx/recall_flags.h"
 #include "phalanx/base/error.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/base/json.h"
 #include "phalanx/base/sha256.h"
-#include "phalanx/data/blend_config.h"
-#include "phalanx/data/recall_config.h"
+#include "phalanx/data/recall_tasks.h"
 #include "phalanx/telemetry/human.h"
 
 namespace phalanx::apps {
@@ -18,7 +16,7 @@ constexpr const char* kHelp =
     "usage: phalanx data tasks --task NAME --entries N --output FILE.jsonl [...]\n"
     "Writes recall tasks a line: task, index, entries, depth, prompt, answer. A text generated after the prompt is right\n"
     "when, without white space in front and cut at its next newline, it equals the answer.\n"
-    "  --task NAME       phonebook, phonebook_reversed, copy or associative_recall\n"
+    "  --task NAME       phonebook, phonebook_reversed, phonebook_lookup, copy or associative_recall\n"
     "  --entries N       lines of the phonebook; or MIN..MAX, drawn for each task\n"
     "  --words N         the same for copy\n"
     "  --pairs N         the same for associative_recall\n"
@@ -32,13 +30,10 @@ constexpr const char* kHelp =
     "  --json            the summary as one JSON object\n"
     "example: phalanx data tasks --task phonebook --entries 32 --questions 1 --count 100 --seed 7 --output book.jsonl\n";
 
-constexpr const char* kSizes[] = {"--entries", "--words", "--pairs", "--questions"};
-
 ParsedFlags parse(const Arguments& args) {
   FlagRules rules{.megatron = false};
-  for (const char* flag : {"--task", "--first", "--count", "--seed", "--part", "--output"})
-    rules.aliases.push_back({flag, ""});
-  for (const char* flag : kSizes) rules.aliases.push_back({flag, ""});
+  for (const char* flag : kRecallFlags) rules.aliases.push_back({flag, ""});
+  rules.aliases.push_back({"--output", ""});
   rules.aliases.push_back({"--json", "", FlagKind::kSwitch});
   ParsedFlags flags = parse_flags(args, ConfigTree(), rules);
   if (flags.positionals.empty()) return flags;
@@ -48,31 +43,13 @@ ParsedFlags parse(const Arguments& args) {
                                   .fix = "put --task or --output before it"});
 }
 
-// The flags as an entry of data.tasks: one grammar, and its errors.
-RecallTaskSpec spec_of(const ParsedFlags& flags) {
-  std::string text = required_option(flags, "data tasks", "--task");
-  for (const std::string flag : kSizes) {
-    if (flags.has(flag)) text += fmt::format(" {}={}", flag.substr(2), flags.option(flag));
-  }
-  return parse_recall_task(text, fmt::format("phalanx data tasks, '{}'", text));
-}
-
-int32_t part_of(const std::string& name) {
-  for (const SplitPart part : {SplitPart::kTrain, SplitPart::kValid, SplitPart::kTest}) {
-    if (name == split_part_name(part)) return static_cast<int32_t>(part);
-  }
-  throw Error(ErrorKind::kUsage, {.where = "--part",
-                                  .got = "'" + name + "'",
-                                  .needed = "train, valid or test",
-                                  .fix = "use one of these"});
-}
-
-void check_indices(int64_t first, int64_t count) {
-  if (count >= 1 && first < kMaxRecallIndex && count <= kMaxRecallIndex - first) return;
-  throw Error(ErrorKind::kUsage, {.where = "--first, --count",
-                                  .got = fmt::format("{} tasks from {}", count, first),
-                                  .needed = "one task or more, with indices below 2^50",
-                                  .fix = "change these"});
+RecallTaskSpec one_spec(const ParsedFlags& flags) {
+  const std::vector<RecallTaskSpec> specs = recall_specs(flags, "data tasks");
+  if (specs.size() == 1) return specs[0];
+  throw Error(ErrorKind::kUsage, {.where = "phalanx data tasks",
+                                  .got = fmt::format("{} sizes", specs.size()),
+                                  .needed = "one size, or one range such as 8..32, for a file",
+                                  .fix = "give one"});
 }
 
 }  // namespace
@@ -80,13 +57,9 @@ void check_indices(int64_t first, int64_t count) {
 int run_data_tasks(const Arguments& args) {
   if (answers_help(args, kHelp)) return 0;
   const ParsedFlags flags = parse(args);
-  const RecallTaskSpec spec = spec_of(flags);
+  const RecallTaskSpec spec = one_spec(flags);
   const std::string output = required_option(flags, "data tasks", "--output");
-  const RecallStream stream{.seed = static_cast<uint64_t>(whole_number(flags, "--seed", "1234")),
-                            .part = part_of(flags.option("--part", "test"))};
-  const int64_t first = whole_number(flags, "--first", "0");
-  const int64_t count = whole_number(flags, "--count", "100");
-  check_indices(first, count);
+  const auto [stream, first, count] = recall_range(flags, "100");
   AtomicFile file(output);
   Sha256 digest;
   for (int64_t index = first; index < first + count; ++index) {

@@ -25,10 +25,12 @@ constexpr Verb kVerbs[] = {
     {"verify-layout", "compare a layout with one rank for a few steps", run_verify_layout},
     {"generate", "write text with a model", run_generate},
     {"score", "log probabilities of given text or tokens", run_score},
+    {"eval", "how well a model does a task", run_eval},
     {"checkpoint", "inspect, verify, import from and export to Hugging Face", run_checkpoint},
     {"data", "make and look at token files", run_data},
     {"schedule", "make, prove, compare and draw pipeline schedules", run_schedule},
     {"plan", "price a layout, rank all layouts, before a run", run_plan},
+    {"plot", "curves of runs and reports as one picture", run_plot},
     {"bench", "measure this machine and this build", run_bench},
 };
 
@@ -101,7 +103,9 @@ int dispatch(const Arguments& args) {
       ErrorKind::kUsage,
       {.where = "phalanx",
        .got = "the verb '" + args[0] + "'",
-       .needed = "one of train, verify-layout, generate, score, checkpoint, data, schedule, plan, bench",
+       .needed =
+           "one of train, verify-layout, generate, score, eval, checkpoint, data, schedule, plan, plot, "
+           "bench",
        .fix = near.empty() ? "phalanx --help" : "did you mean " + near + "?"});
 }
 

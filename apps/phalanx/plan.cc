@@ -47,6 +47,16 @@ std::string names_text() {
   return text + "presets: phalanx train --list-presets\n";
 }
 
+DecodeOptions decode_options(const ParsedFlags& flags) {
+  const std::string dtype = flags.option("--decode-dtype", "bf16");
+  if (dtype == "bf16") return {};
+  if (dtype == "fp32") return {.weight_bytes = 4, .kv_bytes = 4, .state_bytes = 4, .conv_bytes = 4};
+  throw Error(ErrorKind::kUsage, {.where = "--decode-dtype",
+                                  .got = "'" + dtype + "'",
+                                  .needed = "fp32 or bf16",
+                                  .fix = "use one of these"});
+}
+
 int decode(const ParsedFlags& flags) {
   const std::string both = flags.option("--decode");
   const size_t comma = both.find(',');
@@ -58,8 +68,23 @@ int decode(const ParsedFlags& flags) {
   }
   const PlanModel model = named_model(both.substr(0, comma));
   const PlanModel baseline = named_model(both.substr(comma + 1));
-  print_line(decode_table_text(model, baseline, load_cluster(flags.option("--cluster", "h100-sxm")),
-                               {1, 8, 32, 128}, {4096, 32768, 131072, 524288}));
+  const Cluster cluster = load_cluster(flags.option("--cluster", "h100-sxm"));
+  const DecodeOptions options = decode_options(flags);
+  const std::vector<int64_t> batches = {1, 8, 32, 128}, contexts = {4096, 32768, 131072, 524288};
+  if (!flags.has("--json")) {
+    print_line(decode_table_text(model, baseline, cluster, batches, contexts, options));
+    return 0;
+  }
+  Json rows = Json::array();
+  for (const int64_t batch : batches) {
+    for (const int64_t context : contexts) {
+      rows.push_back({{"batch", batch},
+                      {"context", context},
+                      {"model_s", decode_seconds(model, cluster, batch, context, options)},
+                      {"baseline_s", decode_seconds(baseline, cluster, batch, context, options)}});
+    }
+  }
+  print_line(Json{{"model", model.name}, {"baseline", baseline.name}, {"rows", rows}}.dump());
   return 0;
 }
 

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "apps/phalanx/preset_flag.h"
+#include "apps/phalanx/run_flags.h"
 #include "phalanx/arch/presets.h"
 #include "phalanx/base/error.h"
 #include "phalanx/base/log.h"
@@ -144,6 +146,7 @@ const std::vector<FlagAlias>& plan_flags() {
       {"--keep-outputs", "", FlagKind::kSwitch, "do not free a stage's output after it is sent"},
       {"--reserve", "", FlagKind::kValue, "share of memory left to allocator and libraries; 0.05", "F"},
       {"--decode", "", FlagKind::kValue, "compare two models in generation", "MODEL,BASELINE"},
+      {"--decode-dtype", "", FlagKind::kValue, "of weights, keys and values: fp32 or bf16; bf16", "DTYPE"},
       {"--papers", "", FlagKind::kSwitch, "the planner against the tables of the papers"},
       {"--list", "", FlagKind::kSwitch, "names of clusters, programs and published models"},
       {"--json", "", FlagKind::kSwitch, "print the plan as JSON"},
@@ -223,15 +226,15 @@ SearchSpace search_space(const PlanRequest& request) {
 
 PlanModel named_model(const std::string& name) {
   if (const auto published = find_published(name)) return *published;
-  if (std::optional<ModelConfig> config = find_preset(name)) {
-    finalize(*config);
-    return plan_model(*config, name);
+  if (const std::optional<ModelConfig> config = find_model(name)) {
+    const std::filesystem::path path(name);
+    return plan_model(*config, (path.has_filename() ? path : path.parent_path()).stem().string());
   }
   std::vector<std::string> names = preset_names();
   for (const PlanModel& model : published_models()) names.push_back(model.name);
   const std::string near = nearest_name(name, names);
   throw_usage("phalanx plan", "the model '" + name + "'",
-              "a preset or a published model (phalanx plan --list)",
+              "a preset, a published model (phalanx plan --list), a config file (.toml) or a run folder",
               near.empty() ? "phalanx plan --list" : "did you mean " + near + "?");
 }
 

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "apps/phalanx/preset_flag.h"
+#include "phalanx/arch/presets.h"
 #include "phalanx/base/error.h"
 #include "phalanx/base/fs.h"
 #include "phalanx/base/log.h"
@@ -24,6 +25,10 @@ void fill_vocabulary(RunConfig& config, const ConfigTree& tree, const Tokenizer*
                                        .needed = "at least the tokenizer's " + std::to_string(size),
                                        .fix = "leave model.vocab_size out"});
   }
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config) {
+  return config.data.tokenizer_type.empty() ? nullptr : make_tokenizer(tokenizer_options(config));
 }
 
 // The run folder that a positional argument names: the folder itself, or that of the config.toml in it.
@@ -67,11 +72,25 @@ std::unique_ptr<Tokenizer> read_run_config(const ParsedFlags& flags, ConfigTree&
   }
   apply_flags(tree, flags, has_file || flags.has("--preset"));
   for (const std::string& note : flags.notes) log_info(note);
-  std::unique_ptr<Tokenizer> tokenizer;
-  if (!config.data.tokenizer_type.empty()) tokenizer = make_tokenizer(tokenizer_options(config));
+  std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(config);
   fill_vocabulary(config, tree, tokenizer.get());
   resolve_run(config);
   return tokenizer;
+}
+
+std::optional<ModelConfig> find_model(const std::string& name) {
+  if (std::optional<ModelConfig> preset = find_preset(name)) {
+    finalize(*preset);
+    return preset;
+  }
+  if (!name.ends_with(".toml") && !std::filesystem::is_directory(name)) return std::nullopt;
+  RunConfig config;
+  ConfigTree tree = make_config_tree(config);
+  apply_toml_file(tree, std::filesystem::is_directory(name) ? name + "/config.toml" : name, Origin::kFile);
+  fill_vocabulary(config, tree, tokenizer_of(config).get());
+  finalize(config.model);
+  validate(config.model);
+  return config.model;
 }
 
 }  // namespace phalanx::apps

@@ -16,6 +16,8 @@ int run_train(const Arguments& args);
 int run_verify_layout(const Arguments& args);
 int run_score(const Arguments& args);
 int run_generate(const Arguments& args);
+int run_eval(const Arguments& args);
+int run_plot(const Arguments& args);
 int run_checkpoint(const Arguments& args);
 int run_data(const Arguments& args);
 int run_schedule(const Arguments& args);

@@ -3,7 +3,7 @@
 // Purpose: a large array of plain numbers that does not change any more, whoever holds its bytes: this process, or a
 //   file mapped by several.
 // Contract: copies share the bytes, which live as long as any of them. make_index_array gives memory without a value;
-//   from 2 MiB on it asks for huge pages, since shuffles touch it at random.
+//   large ones ask for huge pages, since shuffles touch them at random.
 // Units: elements.
 // Example: auto a = make_index_array<uint32_t>(n); fill(a.values); IndexArray<uint32_t> done = a.finish();
 #pragma once
@@ -14,9 +14,9 @@
 #include <type_traits>
 #include <utility>
 
-namespace phalanx {
+#include "phalanx/base/large_memory.h"
 
-std::shared_ptr<void> allocate_index_bytes(size_t bytes);
+namespace phalanx {
 
 template <typename T>
 class IndexArray {
@@ -51,7 +51,7 @@ struct NewIndexArray {
 
 template <typename T>
 NewIndexArray<T> make_index_array(size_t count) {
-  std::shared_ptr<void> owner = allocate_index_bytes(count * sizeof(T));
+  std::shared_ptr<void> owner = allocate_large(count * sizeof(T));
   T* first = static_cast<T*>(owner.get());
   return {std::move(owner), {first, count}};
 }

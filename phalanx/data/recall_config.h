@@ -5,6 +5,7 @@
 //   "phonebook_reversed entries=16"                     always 16
 //   "copy words=16..64 loss=all"                        every token counts in the loss, not only the answer
 //   "associative_recall pairs=4..16 questions=2"
+//   "phonebook_lookup entries=2..8 questions=2"
 // Contract: entries, words or pairs, by the task, must be there; questions is 1, weight 1 and loss `answers` where they
 //   are not. Weights are relative: the share of texts of that task. `where` names the text for errors.
 // Errors: Error(kBadInput) for an unknown task or key with the nearest known one, a key given twice, a range whose end

@@ -34,7 +34,8 @@ TEST(RecallConfig, SaysWhatIsWrong) {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"", "got an empty text; needed a task and its sizes"},
       {"phonbook entries=8",
-       "got task 'phonbook'; needed phonebook, phonebook_reversed, copy, associative_recall. Fix: did you mean phonebook?"},
+       "got task 'phonbook'; needed phonebook, phonebook_reversed, copy, associative_recall, "
+       "phonebook_lookup. Fix: did you mean phonebook?"},
       {"recall", "got task 'recall'"},
       {"phonebook", "got phonebook without entries; needed entries=N or entries=MIN..MAX"},
       {"copy entries=8",

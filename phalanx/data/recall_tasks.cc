@@ -15,8 +15,8 @@ namespace {
 
 constexpr int64_t kFewShots = 2;
 constexpr int64_t kMostWords = 1 << 16;
-constexpr std::array<std::string_view, 4> kNames = {"phonebook", "phonebook_reversed", "copy",
-                                                    "associative_recall"};
+constexpr std::array<std::string_view, 5> kNames = {"phonebook", "phonebook_reversed", "copy",
+                                                    "associative_recall", "phonebook_lookup"};
 
 // The words of one sample: the step of the counter is the index, whose bits beyond a step go to the element; the layer
 // is the part and the task.
@@ -156,6 +156,18 @@ void fill_reversed(RecallSample& sample, Draws& draws, int64_t questions) {
   }
 }
 
+// Lines of key, `between` and value; then keys again, and their values as answers.
+void fill_lookup(RecallSample& sample, Draws& draws, const std::vector<Entry>& lines,
+                 std::string_view between, int64_t questions) {
+  const auto asked = draw_asked(draws, lines, sample.depth, questions - 1);
+  add_lines(sample, lines, between);
+  add_text(sample, "\n");
+  for (const Entry* entry : asked) {
+    add_text(sample, fmt::format("{}{}", entry->key, between.substr(0, between.size() - 1)));
+    add_answer(sample, " ", entry->value);
+  }
+}
+
 void fill_copy(RecallSample& sample, Draws& draws) {
   std::string line;
   for (int64_t i = 0; i < sample.entries; ++i) {
@@ -166,19 +178,13 @@ void fill_copy(RecallSample& sample, Draws& draws) {
   add_answer(sample, "", line);
 }
 
-void fill_associative(RecallSample& sample, Draws& draws, int64_t questions) {
+std::vector<Entry> draw_pairs(Draws& draws, int64_t size) {
   const auto words = common_words();
   std::vector<Entry> pairs;
-  for (const int64_t key : draws.some_of(static_cast<int64_t>(words.size()), sample.entries))
+  for (const int64_t key : draws.some_of(static_cast<int64_t>(words.size()), size))
     pairs.push_back({.key = std::string(words[static_cast<size_t>(key)]), .value = ""});
   for (Entry& pair : pairs) pair.value = draws.one_of(words);
-  const auto asked = draw_asked(draws, pairs, sample.depth, questions - 1);
-  add_lines(sample, pairs, " ");
-  add_text(sample, "\n");
-  for (const Entry* pair : asked) {
-    add_text(sample, pair->key);
-    add_answer(sample, " ", pair->value);
-  }
+  return pairs;
 }
 
 }  // namespace
@@ -223,7 +229,10 @@ RecallSample make_recall_sample(const RecallTaskSpec& spec, const RecallStream& 
       fill_copy(sample, draws);
       break;
     case RecallTask::kAssociativeRecall:
-      fill_associative(sample, draws, spec.questions);
+      fill_lookup(sample, draws, draw_pairs(draws, sample.entries), " ", spec.questions);
+      break;
+    case RecallTask::kPhonebookLookup:
+      fill_lookup(sample, draws, draw_book(draws, sample.entries), ": ", spec.questions);
       break;
   }
   for (size_t i = 0; i + 1 < sample.segments.size(); ++i) sample.prompt += sample.segments[i].text;

@@ -5,6 +5,8 @@
 //                        answers, then "What is the phone number for First Last?\nAnswer:" and its
 //                        answer
 //   phonebook_reversed   the name is told before the book and asked for after it
+//   phonebook_lookup     the book, a blank line, then "First Last:" and the answer: no example, and nothing between the
+//                        name and its number
 //   copy                 a line of words, then the same line
 //   associative_recall   lines "key value", a blank line, then a key and its value
 // Contract: sample `index` is a pure function of (task, sizes, seed, part, index). The number of entries is uniform in
@@ -19,7 +21,8 @@
 //   The texts of an answer end with a newline and begin with the space that byte-level BPE gives to a word, so segments
 //   encoded one by one have the tokens of the whole text.
 // Units: entries are lines of the book, pairs or words.
-// Source: Waleffe et al. 2024 (arXiv 2406.07887), section 3.3.3, for both phonebooks; Jelassi et al. 2024 for copying.
+// Source: Waleffe et al. 2024 (arXiv 2406.07887), section 3.3.3, for phonebook and its reversal; Jelassi et al.
+//   2024 (arXiv 2402.01032) for the lookup, which has two examples there, and for copying.
 //   The blank line after a book or pairs and the two examples are ours.
 // Example: make_recall_sample({.task = RecallTask::kPhonebook, .min_entries = 8, .max_entries = 32}, {.seed = 7}, 0)
 #pragma once
@@ -32,7 +35,7 @@
 
 namespace phalanx {
 
-enum class RecallTask { kPhonebook, kPhonebookReversed, kCopy, kAssociativeRecall };
+enum class RecallTask { kPhonebook, kPhonebookReversed, kCopy, kAssociativeRecall, kPhonebookLookup };
 
 std::string_view recall_task_name(RecallTask task);
 std::span<const std::string_view> recall_task_names();  // in the order of the values

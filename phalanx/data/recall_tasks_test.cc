@@ -93,6 +93,20 @@ TEST(RecallTasks, KnownTexts) {
             "pebble tiger\n");
 }
 
+TEST(RecallTasks, KnownLookup) {
+  const RecallSample sample = sample_of("phonebook_lookup entries=3 questions=2", 1);
+  const std::vector<std::string> book = entries_of(sample);
+  ASSERT_EQ(book.size(), 3u);
+  const std::vector<std::string> lines = lines_of(text_of(sample));
+  ASSERT_EQ(lines.size(), 6u) << "three lines, a blank one, two of the three again";
+  EXPECT_EQ(lines[5], book[static_cast<size_t>(sample.depth)]);
+  EXPECT_NE(lines[4], lines[5]);
+  EXPECT_EQ(std::count(book.begin(), book.end(), lines[4]), 1);
+  EXPECT_TRUE(sample.prompt.ends_with(book[1].substr(0, book[1].find(':') + 1)));
+  EXPECT_EQ(book[1].substr(book[1].find(": ") + 2), sample.answer);
+  EXPECT_EQ(sample_of("phonebook_lookup entries=1", 0).entries, 1);
+}
+
 TEST(RecallTasks, ListsHaveEachWordOnce) {
   for (const auto list : {first_names(), last_names(), common_words()}) {
     EXPECT_GE(list.size(), 100u);
@@ -259,8 +273,9 @@ TEST(RecallTasks, PartsSeedsTasksAndIndicesDrawApart) {
 
 // BPE merges within pieces only: where segments end at pieces, they have the tokens of the whole text.
 TEST(RecallTasks, SegmentsEndWherePiecesEnd) {
-  for (const char* task : {"phonebook entries=5 questions=3", "phonebook_reversed entries=5 questions=3",
-                           "copy words=7", "associative_recall pairs=4 questions=3"}) {
+  for (const char* task :
+       {"phonebook entries=5 questions=3", "phonebook_reversed entries=5 questions=3", "copy words=7",
+        "associative_recall pairs=4 questions=3", "phonebook_lookup entries=4 questions=2"}) {
     for (const SplitPattern pattern : {SplitPattern::kGpt2, SplitPattern::kCl100k, SplitPattern::kO200k,
                                        SplitPattern::kLlama3, SplitPattern::kQwen2}) {
       const RecallSample sample = sample_of(task, 2);

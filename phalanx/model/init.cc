@@ -58,7 +58,7 @@ Tensor initial_box(const LogicalTensor& part, const Box& box, const RandomKey& k
 }  // namespace
 
 std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, const ParameterSlot& slot,
-                                          at::TensorOptions options) {
+                                          Tensor data) {
   auto parameter = std::make_unique<Parameter>();
   parameter->name = spec.name;
   for (const SlotSegment& from : slot.segments) {
@@ -72,7 +72,7 @@ std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, const Para
     segment.decay = from.decay;
     parameter->segments.push_back(std::move(segment));
   }
-  parameter->data = at::zeros(slot.shape, options);
+  parameter->data = std::move(data);
   return parameter;
 }
 

@@ -14,9 +14,8 @@
 
 namespace phalanx {
 
-// Storage and segments of what this rank holds.
-std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, const ParameterSlot& slot,
-                                          at::TensorOptions options);
+// Segments of what this rank holds, whose values lie in `data`.
+std::unique_ptr<Parameter> make_parameter(const FusedParameter& spec, const ParameterSlot& slot, Tensor data);
 
 void initialise_parameter(Parameter& parameter, const FusedParameter& spec, uint64_t seed);
 

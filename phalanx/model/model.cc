@@ -5,6 +5,7 @@
 
 #include <array>
 #include <ranges>
+#include <utility>
 
 #include "phalanx/arch/pattern.h"
 #include "phalanx/base/error.h"
@@ -12,6 +13,7 @@
 #include "phalanx/model/sequential.h"
 #include "phalanx/nn/block.h"
 #include "phalanx/nn/recompute.h"
+#include "phalanx/tensor/large_tensor.h"
 
 namespace phalanx {
 
@@ -40,6 +42,45 @@ at::ScalarType accumulator_of(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+namespace {
+
+using HeldParameters = std::vector<std::pair<const FusedParameter*, ParameterSlot>>;
+
+// Storage of the weights. On a CPU those of the model's dtype lie in one block, in the order of their use: generation
+// reads them in one sweep. A device keeps them apart, so that an optimizer that moves them frees each at once.
+class WeightSpace {
+ public:
+  WeightSpace(const HeldParameters& held, const ModelOptions& options)
+      : options_(at::TensorOptions(options.dtype).device(options.device)),
+        wide_(options_.dtype(accumulator_of(options.dtype))) {
+    if (!options.device.is_cpu()) return;
+    int64_t all = 0;
+    for (const auto& [spec, slot] : held) all += spec->parts[0].keep_fp32 ? 0 : stride(slot);
+    block_ = large_zeros(all, options_);
+  }
+
+  Tensor take(const FusedParameter& spec, const ParameterSlot& slot) {
+    if (spec.parts[0].keep_fp32) return at::zeros(slot.shape, wide_);
+    if (!block_.defined()) return at::zeros(slot.shape, options_);
+    const Tensor weight = block_.narrow(0, taken_, c10::multiply_integers(slot.shape)).view(slot.shape);
+    taken_ += stride(slot);
+    return weight;
+  }
+
+ private:
+  // Each starts a cache line.
+  static int64_t stride(const ParameterSlot& slot) {
+    constexpr int64_t kLine = 64;
+    return (c10::multiply_integers(slot.shape) + kLine - 1) / kLine * kLine;
+  }
+
+  at::TensorOptions options_, wide_;
+  Tensor block_;
+  int64_t taken_ = 0;
+};
+
+}  // namespace
+
 Model::Model(const ModelConfig& config, const ModelOptions& options, const kernels::Gemm& gemm,
              comm::Group& tensor_group)
     : config_(config), options_(options), table_(make_parameter_table(config)) {
@@ -47,13 +88,14 @@ Model::Model(const ModelConfig& config, const ModelOptions& options, const kerne
   if (options_.part.chunks.empty()) {
     options_.part.chunks = {{.begin = 0, .end = layers, .embedding = true, .head = true}};
   }
-  const auto tensor_options = at::TensorOptions(options.dtype).device(options.device);
+  HeldParameters held;
   for (const FusedParameter& spec : table_.parameters) {
-    if (!holds(spec.name)) continue;
-    const bool wide = spec.parts[0].keep_fp32;
-    auto parameter =
-        make_parameter(spec, parameter_slot(config_, spec, options_.part.place),
-                       wide ? tensor_options.dtype(accumulator_of(options.dtype)) : tensor_options);
+    if (holds(spec.name)) held.emplace_back(&spec, parameter_slot(config_, spec, options_.part.place));
+  }
+  WeightSpace space(held, options_);
+  for (const auto& [fused, slot] : held) {
+    const FusedParameter& spec = *fused;
+    auto parameter = make_parameter(spec, slot, space.take(spec, slot));
     if (options.initialise) initialise_parameter(*parameter, spec, options.seed);
     by_name_[spec.name] = parameter.get();
     parameters_.push_back(std::move(parameter));

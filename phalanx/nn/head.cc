@@ -15,6 +15,19 @@ constexpr bool kCompareValues = true;
 constexpr bool kCompareValues = false;
 #endif
 
+// Rows of prompts and padding do not count, and would cost three products each. Undefined where most rows count, and on a
+// device, which would have to be waited for.
+Tensor counted_rows(const Tensor& loss_weight) {
+  if (!loss_weight.device().is_cpu()) return {};
+  const Tensor counts = loss_weight.ne(0);
+  if (4 * counts.sum().item<int64_t>() > 3 * counts.numel()) return {};
+  return counts.nonzero().squeeze(1);
+}
+
+Tensor spread(const Tensor& some, const Tensor& rows, const Tensor& like) {
+  return at::zeros(like.sizes(), some.options()).index_copy_(0, rows, some);
+}
+
 }  // namespace
 
 LossHead::LossHead(Parameter* weight, int64_t valid_vocab, const kernels::Gemm& gemm, comm::Group& group,
@@ -32,9 +45,17 @@ Tensor LossHead::forward(const Tensor& x_TH, const Batch& batch, Side&, Stash& s
         .nll;
   }
   GradSlot slot{weight_->main_grad, weight_->has_grad ? 1.0 : 0.0};
+  const Tensor rows = counted_rows(batch.loss_weight);
+  const auto counted = [&rows](const Tensor& all) {
+    return rows.defined() ? all.index_select(0, rows) : all;
+  };
   kernels::LinearCrossEntropy result = kernels::linear_cross_entropy(
-      whole_x, weight_->full(), batch.labels, batch.loss_weight, weight_->trainable ? &slot : nullptr,
-      valid_vocab_, *gemm_, chunk_rows_, group_);
+      counted(whole_x), weight_->full(), counted(batch.labels), counted(batch.loss_weight),
+      weight_->trainable ? &slot : nullptr, valid_vocab_, *gemm_, chunk_rows_, group_);
+  if (rows.defined()) {
+    result.nll = spread(result.nll, rows, batch.labels);
+    result.dx = spread(result.dx, rows, whole_x);
+  }
   if (weight_->trainable) weight_->has_grad = true;
   stash.push(start_sum(std::move(result.dx), *group_, sharded).take(), "head input gradient");
   return result.nll;

@@ -9,7 +9,8 @@
 // Contract: the weight of every row is known before forward, so forward already makes dx (stashed) and adds
 //   dW to the main gradient: one chunk of logits serves both, three matrix products instead of four. Hence
 //   backward accepts only dy = batch.loss_weight; it returns the stashed dx and reports the use of W to
-//   grads.on_applied. Without a stash or without loss_weight: nll only. A tied W is the token embedding's
+//   grads.on_applied. Where at most three quarters of the rows count, on a CPU, the others are left out: their nll and dx
+//   are 0. Without a stash or without loss_weight: nll only. A tied W is the token embedding's
 //   Parameter; this writes first.
 // Source: kernels/linear_cross_entropy/linear_cross_entropy.h.
 #pragma once

@@ -61,6 +61,23 @@ TEST(LossHead, GradientsMatchAutogradForEveryChunking) {
   }
 }
 
+TEST(LossHead, RowsThatDoNotCountAreLeftOut) {
+  for (const std::vector<int64_t>& counting : {std::vector<int64_t>{2, 7, 11}, std::vector<int64_t>{}}) {
+    Fixture f;
+    Tensor keeps = at::zeros({14}, f.batch.loss_weight.options());
+    for (const int64_t row : counting) keeps[row] = 1;
+    f.batch.loss_weight = f.batch.loss_weight.clamp_min(0.1) * keeps;
+    LossHead head(f.weight, 11, f.gemm, *f.group, /*chunk_rows=*/2);
+    const Tensor nll = head.forward(f.x, f.batch, f.side, f.stash);
+    EXPECT_LT((nll - f.plain_nll(f.x, f.weight->data) * keeps).abs().max().item<double>(), 1e-12);
+    const Tensor dx = head.backward(f.batch.loss_weight, f.batch, f.side, f.stash, f.grads);
+    const std::vector<Tensor> want = f.plain_gradients();
+    EXPECT_LT((dx - want[0]).abs().max().item<double>(), 1e-12);
+    EXPECT_LT((f.weight->main_grad - want[1]).abs().max().item<double>(), 1e-12);
+    EXPECT_TRUE(f.weight->has_grad);
+  }
+}
+
 TEST(LossHead, SecondMicroBatchAdds) {
   Fixture f;
   LossHead head(f.weight, 11, f.gemm, *f.group);

@@ -9,6 +9,7 @@
 #include "phalanx/base/error.h"
 #include "phalanx/kernels/grad_norm/grad_norm.h"
 #include "phalanx/optim/segment_parts.h"
+#include "phalanx/tensor/large_tensor.h"
 
 namespace phalanx {
 namespace {
@@ -59,12 +60,12 @@ void Optimizer::place_parameters(const std::vector<Parameter*>& parameters, at::
   const auto options = at::TensorOptions(accumulator).device(device_);
   for (const FlatBucket& bucket : layout_.buckets) {
     separate_masters_ = separate_masters_ || bucket.dtype != accumulator;
-    weights_.push_back(at::zeros({bucket.all.size()}, options.dtype(bucket.dtype)));
+    weights_.push_back(large_zeros(bucket.all.size(), options.dtype(bucket.dtype)));
   }
-  grad_ = at::zeros({layout_.size}, options);
-  if (separate_masters_) master_ = at::zeros({layout_.state_size}, options);
-  exp_avg_ = at::zeros({layout_.state_size}, options);
-  exp_avg_sq_ = at::zeros({layout_.state_size}, options);
+  grad_ = large_zeros(layout_.size, options);
+  if (separate_masters_) master_ = large_zeros(layout_.state_size, options);
+  exp_avg_ = large_zeros(layout_.state_size, options);
+  exp_avg_sq_ = large_zeros(layout_.state_size, options);
   for (Parameter* p : parameters) {
     PHALANX_CHECK(!p->trainable || p->data.device() == device_, "all trainable parameters share one device");
   }

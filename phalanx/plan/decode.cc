@@ -24,18 +24,20 @@ std::string describe(const PlanModel& model, const DecodeOptions& options) {
       "{:.1f} MiB a sequence\n",
       model.name, human_count(static_cast<double>(count_parameters(model).total())),
       model.count(LayerKind::kAttention), model.kv_groups, kv_bytes_per_token(model, options),
-      model.count(LayerKind::kMamba2), state_bytes(model, options) / kMiB);
+      model.count(LayerKind::kMamba2) + model.count(LayerKind::kMamba1), state_bytes(model, options) / kMiB);
 }
 
 }  // namespace
 
 double state_bytes(const PlanModel& model, const DecodeOptions& options) {
-  const MambaSizes& m = model.mamba;
-  const auto layers = static_cast<double>(model.count(LayerKind::kMamba2));
-  if (layers == 0) return 0;
-  const double state = static_cast<double>(m.heads() * m.head_dim * m.state) * options.state_bytes;
-  const double conv = static_cast<double>((m.inner + 2 * m.groups * m.state) * m.conv) * options.conv_bytes;
-  return layers * (state + conv);
+  const auto bytes = [&](LayerKind kind, int64_t state, int64_t conv) {
+    return static_cast<double>(model.count(kind)) * (static_cast<double>(state) * options.state_bytes +
+                                                     static_cast<double>(conv) * options.conv_bytes);
+  };
+  const MambaSizes& two = model.mamba;
+  const Mamba1Sizes& one = model.mamba1;
+  return bytes(LayerKind::kMamba2, two.heads() * two.head_dim * two.state, two.conv_width() * two.conv) +
+         bytes(LayerKind::kMamba1, one.inner * one.state, one.inner * one.conv);
 }
 
 double kv_bytes_per_token(const PlanModel& model, const DecodeOptions& options) {

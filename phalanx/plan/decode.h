@@ -2,7 +2,8 @@
 //
 // Purpose: memory and speed of generation, one token at a time: what a hybrid gains over a Transformer, and from
 //   which context on.
-// Equations: a sequence holds a constant state, S = n_M (H P N b_s + (d + 2 G N) K b_c), and per token of its context
+// Equations: a sequence holds a constant state, S = n_M (H P N b_s + (d + 2 G N) K b_c), for
+//   Mamba-1 n_m (d N b_s + d K b_c), and per token of its context
 //   kv = n_* 2 g d_h b_kv. A step of `batch` sequences at context L reads the weights once (of an untied embedding
 //   only a row), reads kv L and reads and writes S of each sequence:
 //     seconds = max( ((params - V h) b_w + batch (L kv + 2 S)) / memory bandwidth,  2 params batch / peak )

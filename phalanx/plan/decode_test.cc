@@ -56,6 +56,9 @@ TEST(Decode, BytesASequence) {
   EXPECT_NEAR(state_bytes(hybrid()) / kMiB, 97.9, 0.05);
   EXPECT_NEAR(state_bytes(hybrid(), {.state_bytes = 2}) / kMiB, 49.9, 0.05);
   EXPECT_EQ(state_bytes(transformer(8)), 0);
+  PlanModel one = sized("mamba1", "mm", 8);
+  one.mamba1 = {.inner = 512, .state = 16, .dt_rank = 16, .conv = 4};
+  EXPECT_EQ(state_bytes(one), 2 * (512 * 16 * 4 + 512 * 4 * 2));
   EXPECT_EQ(kv_bytes_per_token(hybrid()), 16384);
   EXPECT_EQ(kv_bytes_per_token(transformer(32)), 524288);
   EXPECT_EQ(kv_bytes_per_token(transformer(8)), 131072);

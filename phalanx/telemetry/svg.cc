@@ -123,7 +123,7 @@ void Plotter::prepare() {
     PHALANX_CHECK(series.x.size() == series.y.size(), "a series has one y for each x: " + series.name);
     Prepared ready;
     for (size_t i = 0; i < series.x.size(); ++i) {
-      const double x = drawable(series.x[i], false);
+      const double x = drawable(series.x[i], plot_.log_x);
       ready.x.push_back(x);
       ready.raw.push_back(drawable(series.y[i], plot_.log_y));
       x_range_.add(x);
@@ -209,7 +209,7 @@ void Plotter::lay_out_axes() {
   // As many ticks as leave air between their labels.
   for (int ticks = 10; ticks >= 2; --ticks) {
     x_axis_ = make_axis(x_range_.low, x_range_.high,
-                        {.max_ticks = ticks, .integers = x_integers_, .padding = 0.015});
+                        {.max_ticks = ticks, .log = plot_.log_x, .integers = x_integers_, .padding = 0.015});
     double widest_x = 0;
     for (const Tick& tick : x_axis_.ticks) widest_x = std::max(widest_x, text_width(tick.label, kTickSize));
     const double slot = (right_ - left_) / std::max<double>(1, static_cast<double>(x_axis_.ticks.size()));

@@ -1,12 +1,11 @@
 // File: phalanx/telemetry/svg.h
 //
 // Purpose: a line plot as one self-contained SVG file: loss curves and the like.
-// Contract: a value that is NaN, infinite, or (on a log axis) not positive is a gap in its curve; NaN and
-// infinity are
-//   also marked by a small cross on the x axis. With `smoothing` the raw curve is drawn faint under its
-//   exponential moving average. Reference lines are dashed, labelled on the right. Labels never overlap; what
-//   is too long is cut with an ellipsis. The file size is bounded by the plot's width, not by the number of
-//   points. The background is drawn, so the plot is legible on any page; where the viewer prefers dark
+// Contract: a value that is NaN, infinite, or (on a log axis) not positive is a gap in its curve, and so is a point
+//   with such an x; NaN and infinity are also marked by a small cross on the x axis. With `smoothing` the raw curve
+//   is drawn faint under its exponential moving average. Reference lines are dashed, labelled on the right. Labels
+//   never overlap; what is too long is cut with an ellipsis. The file size is bounded by the plot's width, not by the
+//   number of points. The background is drawn, so the plot is legible on any page; where the viewer prefers dark
 //   colours it turns dark itself. Same input, same bytes. A plot without data says so.
 // Units: pixels.
 // Errors: write_svg throws Error(kIo). x and y of a series must be equally long (PHALANX_CHECK).
@@ -41,6 +40,7 @@ struct LinePlot {
   std::string y_label;
   std::vector<PlotSeries> series;
   std::vector<ReferenceLine> references;
+  bool log_x = false;
   bool log_y = false;
   int width = 880;
   int height = 500;

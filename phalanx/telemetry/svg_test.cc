@@ -137,6 +137,18 @@ TEST(Svg, ALogAxisDropsWhatIsNotPositive) {
   EXPECT_THAT(svg, Not(HasSubstr("nothing")));
 }
 
+TEST(Svg, ALogXAxisHasEqualStepsForEqualFactors) {
+  LinePlot plot = plot_of({{.x = {0, 1, 10, 100}, .y = {9, 1, 2, 3}}});
+  plot.log_x = true;
+  const std::string svg = render_svg(plot);
+  std::vector<double> x;
+  for (size_t at = svg.find("cx=\""); at != std::string::npos; at = svg.find("cx=\"", at + 1))
+    x.push_back(std::stod(svg.substr(at + 4)));
+  ASSERT_EQ(x.size(), 3u) << "nothing at 0";
+  EXPECT_NEAR(x[1] - x[0], x[2] - x[1], 0.11);
+  EXPECT_THAT(svg, HasSubstr(">100<"));
+}
+
 TEST(Svg, PlotsWithoutDataSaySo) {
   for (const LinePlot& plot : {plot_of({}), plot_of({{.name = "train"}}),
                                plot_of({{.name = "train", .x = {1, 2}, .y = {NAN, INFINITY}}})}) {

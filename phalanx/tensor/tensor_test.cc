@@ -3,6 +3,7 @@
 
 #include "phalanx/tensor/cache.h"
 #include "phalanx/tensor/gradient_check.h"
+#include "phalanx/tensor/large_tensor.h"
 #include "phalanx/tensor/side.h"
 #include "phalanx/tensor/stash.h"
 #include "phalanx/tensor/weight_grads.h"
@@ -156,6 +157,22 @@ TEST_F(CacheTest, CopiedSlotSharesFullPagesAndGoesItsOwnWay) {
       << "shared pages outlive the first slot";
   cache_.free_slot(copy);
   EXPECT_EQ(cache_.bytes_in_use(), 0);
+}
+
+TEST(LargeTensor, ZerosThatOutliveTheirName) {
+  constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
+  for (const int64_t numel : {0, 3, 1 << 20}) {
+    Tensor view;
+    {
+      const Tensor all = large_zeros(numel, at::TensorOptions(at::kFloat));
+      EXPECT_EQ(all.sizes(), at::IntArrayRef({numel}));
+      if (numel == 1 << 20) EXPECT_EQ(reinterpret_cast<uintptr_t>(all.data_ptr()) % kHugePage, 0u);
+      view = all.narrow(0, numel / 2, numel - numel / 2);
+    }
+    EXPECT_EQ(view.sum().item<float>(), 0);
+    view.fill_(1);
+    EXPECT_EQ(view.sum().item<float>(), static_cast<float>(numel - numel / 2));
+  }
 }
 
 TEST(GradientCheck, FindsAWrongGradient) {

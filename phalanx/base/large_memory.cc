@@ -1,4 +1,4 @@
-#include "phalanx/data/index_array.h"
+#include "phalanx/base/large_memory.h"
 
 #include <sys/mman.h>
 
@@ -7,7 +7,7 @@
 
 namespace phalanx {
 
-std::shared_ptr<void> allocate_index_bytes(size_t bytes) {
+std::shared_ptr<void> allocate_large(size_t bytes) {
   constexpr size_t kHugePage = size_t{2} << 20;
   constexpr size_t kLine = 64;
   const size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
