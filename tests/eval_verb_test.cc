@@ -30,30 +30,26 @@ std::vector<Json> json_lines(const std::string& text) {
 // A byte model that has seen the task a little.
 class EvalVerb : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = std::make_unique<TemporaryDirectory>();
+  void SetUp() override {
     const Ran ran = run(
         "train --data.tasks 'copy words=1..2 loss=all' --data.tokenizer_type ByteTokenizer --model.num_layers 1 "
         "--model.hidden_size 32 --model.num_attention_heads 2 --model.seq_length 64 --train.train_iters 20 "
         "--train.global_batch_size 4 --optim.lr 5e-3 --runtime.threads 1 --run-dir run");
     ASSERT_EQ(ran.code, 0) << ran.err;
   }
-  static void TearDownTestSuite() { folder_.reset(); }
 
-  static Ran run(const std::string& arguments) { return run_program(arguments, folder_->path()); }
-  static Ran eval(const std::string& arguments) { return run("eval recall --model run " + arguments); }
-  static std::string file(const std::string& name) { return read_file(folder_->path() + "/" + name); }
-  static void refuses(const std::string& arguments, int code, const std::string& says) {
+  Ran run(const std::string& arguments) const { return run_program(arguments, folder_.path()); }
+  Ran eval(const std::string& arguments) const { return run("eval recall --model run " + arguments); }
+  std::string file(const std::string& name) const { return read_file(folder_.path() + "/" + name); }
+  void refuses(const std::string& arguments, int code, const std::string& says) const {
     const Ran ran = run(arguments);
     EXPECT_EQ(ran.code, code) << arguments << "\n" << ran.err;
     EXPECT_THAT(ran.err, HasSubstr(says)) << arguments;
     EXPECT_EQ(ran.out, "") << arguments;
   }
 
-  static std::unique_ptr<TemporaryDirectory> folder_;
+  TemporaryDirectory folder_;
 };
-
-std::unique_ptr<TemporaryDirectory> EvalVerb::folder_;
 
 TEST_F(EvalVerb, OneRowASizeAndOneLineATask) {
   const Ran ran = eval("--task copy --words 1,2..3 --count 6 --output answers.jsonl --json");
@@ -105,7 +101,7 @@ TEST_F(EvalVerb, Refusals) {
 }
 
 TEST_F(EvalVerb, PlotsRunsAndFiles) {
-  write_text(folder_->path() + "/own.jsonl",
+  write_text(folder_.path() + "/own.jsonl",
              "{\"step\": 1, \"loss\": 5}\n{\"step\": 10, \"loss\": 2}\n{\"other\": 1}\n");
   const Ran ran = run("plot run mine=own.jsonl --output loss.svg --log-x --title Both --smoothing 0.5");
   ASSERT_EQ(ran.code, 0) << ran.err;
@@ -117,7 +113,7 @@ TEST_F(EvalVerb, PlotsRunsAndFiles) {
 }
 
 TEST_F(EvalVerb, PlotRefusals) {
-  write_text(folder_->path() + "/bad.jsonl", "{\"step\": 1, \"loss\": 5}\nnot json\n");
+  write_text(folder_.path() + "/bad.jsonl", "{\"step\": 1, \"loss\": 5}\nnot json\n");
   refuses("plot --output a.svg", 2, "got no PATH");
   refuses("plot run", 2, "got no --output");
   refuses("plot run --y nothing --output a.svg", 3, "no line with the numbers step and nothing");

@@ -166,7 +166,9 @@ TEST(LargeTensor, ZerosThatOutliveTheirName) {
     {
       const Tensor all = large_zeros(numel, at::TensorOptions(at::kFloat));
       EXPECT_EQ(all.sizes(), at::IntArrayRef({numel}));
-      if (numel == 1 << 20) EXPECT_EQ(reinterpret_cast<uintptr_t>(all.data_ptr()) % kHugePage, 0u);
+      if (numel == 1 << 20) {
+        EXPECT_EQ(reinterpret_cast<uintptr_t>(all.data_ptr()) % kHugePage, 0u);
+      }
       view = all.narrow(0, numel / 2, numel - numel / 2);
     }
     EXPECT_EQ(view.sum().item<float>(), 0);
