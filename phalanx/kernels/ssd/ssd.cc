@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "phalanx/base/error.h"
 #include "phalanx/kernels/arguments.h"
@@ -124,16 +126,38 @@ class Target {
   Tensor written_;
 };
 
+// delta and exp(delta A) of each row and head: a few numbers, which whole-tensor operations would take longer to make
+// than the step takes.
 template <typename T>
-void step_rows(const SsdInputs& in, const Tensor& delta, const Tensor& states, const Tensor& slot,
+struct StepFactors {
+  StepFactors(const SsdInputs& in, const SsdSpec& spec, at::ScalarType dtype) {
+    const Tensor dt = in.dt.to(dtype).contiguous();
+    const Tensor bias = in.dt_bias.contiguous();
+    const Tensor log_A = in.A_log.contiguous();
+    const T* raw = dt.const_data_ptr<T>();
+    const int64_t heads = dt.size(1);
+    delta.resize(static_cast<size_t>(dt.numel()));
+    decay.resize(delta.size());
+    for (size_t i = 0; i < delta.size(); ++i) {
+      const int64_t h = static_cast<int64_t>(i) % heads;
+      const T x = raw[i] + bias.const_data_ptr<T>()[h];
+      const T softplus = x > static_cast<T>(kSoftplusThreshold) ? x : std::log1p(std::exp(x));
+      delta[i] = std::clamp(softplus, static_cast<T>(spec.dt_min), static_cast<T>(spec.dt_max));
+      decay[i] = std::exp(delta[i] * -std::exp(log_A.const_data_ptr<T>()[h]));
+    }
+  }
+  std::vector<T> delta, decay;
+};
+
+template <typename T>
+void step_rows(const SsdInputs& in, const SsdSpec& spec, const Tensor& states, const Tensor& slots,
                const Tensor& y) {
   const at::ScalarType dtype = states.scalar_type();
   const Tensor x = in.x.to(dtype).contiguous();
   const Tensor B = in.B.to(dtype).contiguous();
   const Tensor C = in.C.to(dtype).contiguous();
-  const Tensor decay = (delta * -in.A_log.exp()).exp().contiguous();
+  const StepFactors<T> factors(in, spec, dtype);
   const Tensor D = in.D.contiguous();
-  const Tensor slots = slot.contiguous();
   const int64_t H = x.size(1);
   const int64_t P = x.size(2);
   const int64_t G = B.size(1);
@@ -142,8 +166,6 @@ void step_rows(const SsdInputs& in, const Tensor& delta, const Tensor& states, c
   const T* x_rows = x.const_data_ptr<T>();
   const T* B_rows = B.const_data_ptr<T>();
   const T* C_rows = C.const_data_ptr<T>();
-  const T* deltas = delta.const_data_ptr<T>();
-  const T* decays = decay.const_data_ptr<T>();
   const T* skips = D.const_data_ptr<T>();
   const int64_t* places = slots.const_data_ptr<int64_t>();
   T* state = states.data_ptr<T>();
@@ -157,8 +179,8 @@ void step_rows(const SsdInputs& in, const Tensor& delta, const Tensor& states, c
                        const int64_t group = row * G + h * G / H;
                        bodies.step({.width = P,
                                     .states = N,
-                                    .delta = deltas[i],
-                                    .decay = decays[i],
+                                    .delta = factors.delta[static_cast<size_t>(i)],
+                                    .decay = factors.decay[static_cast<size_t>(i)],
                                     .skip = skips[h],
                                     .x = x_rows + i * P,
                                     .B = B_rows + group * N,
@@ -240,15 +262,14 @@ Tensor ssd_step(const SsdInputs& in, const SsdSpec& spec, const Tensor& states, 
   check_is(states, {states.size(0), in.x.size(1), in.x.size(2), in.B.size(2)}, dtype, "states");
   check_is(slot, {in.x.size(0)}, at::kLong, "slot");
   if (!in.x.device().is_cpu()) return ssd_step_ref(in, spec, states, slot);
-  if (slot.numel() > 0) {
-    const auto [low, high] = at::aminmax(slot);
-    PHALANX_CHECK(low.item<int64_t>() >= 0 && high.item<int64_t>() < states.size(0),
-                  fmt::format("ssd_step: slots {} to {} of {}", low.item<int64_t>(), high.item<int64_t>(),
-                              states.size(0)));
+  const Tensor slots = slot.contiguous();
+  for (int64_t row = 0; row < slots.numel(); ++row) {
+    const int64_t place = slots.const_data_ptr<int64_t>()[row];
+    PHALANX_CHECK(place >= 0 && place < states.size(0),
+                  fmt::format("ssd_step: slot {} of {}", place, states.size(0)));
   }
-  const Tensor delta = ssd_delta(in.dt, in.dt_bias, spec).contiguous();
   Tensor y = at::empty(in.x.sizes(), states.options());
-  with_type(in.x, [&](auto type) { step_rows<decltype(type)>(in, delta, states, slot, y); });
+  with_type(in.x, [&](auto type) { step_rows<decltype(type)>(in, spec, states, slots, y); });
   return y.to(in.x.scalar_type());
 }
 

@@ -10,7 +10,6 @@
 namespace phalanx::kernels {
 namespace {
 
-constexpr double kSoftplusThreshold = 20.0;
 
 // Inputs in the arithmetic's dtype, B and C once a head.
 struct Rows {

@@ -10,6 +10,8 @@
 
 namespace phalanx::kernels {
 
+inline constexpr double kSoftplusThreshold = 20.0;  // above it softplus is the identity
+
 // delta of dt [.., H], in the arithmetic's dtype.
 Tensor ssd_delta(const Tensor& dt, const Tensor& dt_bias, const SsdSpec& spec);
 // Its derivative by dt: 0 where the clamp holds it.

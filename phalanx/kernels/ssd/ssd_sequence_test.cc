@@ -133,7 +133,7 @@ TEST(SsdStepDeathTest, WrongArgumentsAreBugs) {
   SsdInputs row = d.in;
   for (Tensor* tensor : {&row.x, &row.dt, &row.B, &row.C}) *tensor = tensor->select(1, 0);
   const Tensor states = at::zeros({3, 4, 5, 6}, at::kDouble);
-  EXPECT_DEATH(ssd_step(row, {}, states, at::tensor({0, 3}, at::kLong)), "slots 0 to 3 of 3");
+  EXPECT_DEATH(ssd_step(row, {}, states, at::tensor({0, 3}, at::kLong)), "slot 3 of 3");
   EXPECT_DEATH(ssd_step(row, {}, states, at::tensor({0}, at::kLong)), "slot is Long \\[1\\]");
   EXPECT_DEATH(ssd_step(row, {}, states.to(at::kFloat), at::tensor({0, 1}, at::kLong)), "states is Float");
   EXPECT_DEATH(ssd_step(row, {}, states.transpose(0, 1), at::tensor({0, 1}, at::kLong)), "contiguous");
