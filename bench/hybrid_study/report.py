@@ -14,10 +14,11 @@ LIMITS = """## What this scale cannot show
 - The paper's models are asked for phone numbers after training on text alone. These were trained on phonebooks, in steps
   from short to long, so a score says what an architecture can keep and find, not what language teaches it to.
 - One seed, and one learning rate for all four: differences of a few per cent between loss curves mean nothing.
-- The state of the Mamba models is {state:.0f} KB here and 98 MiB in the paper's 8B hybrid (`phalanx plan --decode`), so where
-  a pure state-space model begins to forget, in entries, does not carry over; that it does, does.
+- The state of the Mamba models is {state:.0f} KB here and 98 MiB in the paper's 8B hybrid (`phalanx plan --decode`), so
+  from how many entries on a pure state-space model forgets does not carry over. Nor does that one learned nothing at all
+  here: it may need longer than these few minutes.
 - Rotary positions are not rescaled for four times the length; the paper's hybrid has no positions at all.
-- A step of a model this small takes as long as its calls, not as its memory; bench/reports/hybrid_decode_*.md has larger ones.
+- A step of a model this small takes as long as its calls, not as its memory; bench/reports/hybrid-decode_*.md has larger ones.
 """
 
 
@@ -115,8 +116,6 @@ in the same order.
 Losses are those of the validation part at the end; of the tasks, nats for each token of an answer.
 
 {trained(results)}
-
-Losses are those of the validation part at the end.
 
 {pictures.draw('text', runs['text'], 'step', 'valid_loss', '--title', 'Text, validation loss', '--y-label', 'nats per token')}
 {pictures.draw('books', runs['books'], 'step', 'loss', '--smoothing', '0.9', '--title', 'Recall tasks, training loss', '--y-label', 'nats per token of answers')}
