@@ -123,6 +123,27 @@ TEST_F(PlanVerb, DecodeNamesItsAssumption) {
                              HasSubstr("Largest batch")));
 }
 
+TEST_F(PlanVerb, DecodeTakesConfigFiles) {
+  const std::string recipes = std::string(PHALANX_SOURCE_DIR) + "/recipes/";
+  const std::string both = "--decode " + recipes + "hybrid_55m.toml," + recipes + "transformer_55m.toml ";
+  const Json half = json_of(both);
+  const Json whole = json_of(both + "--decode-dtype fp32");
+  EXPECT_EQ(half.at("model"), "hybrid_55m");
+  EXPECT_EQ(half.at("baseline"), "transformer_55m");
+  ASSERT_EQ(half.at("rows").size(), 16u);
+  for (size_t i = 0; i < 4; ++i) {  // one sequence: bound by memory, and every number twice as wide
+    const double ratio = whole.at("rows")[i].at("baseline_s").get<double>() /
+                         half.at("rows")[i].at("baseline_s").get<double>();
+    EXPECT_NEAR(ratio, 2, 1e-9);
+  }
+  const Ran bench = testing::run_program(
+      "bench decode --config " + recipes + "hybrid_55m.toml --context 8 --steps 1 --rounds 1 --json",
+      folder_.path());
+  EXPECT_EQ(bench.code, 0) << bench.err;
+  EXPECT_GT(parse_json(bench.out, "stdout").at("rows")[0].at("step_ms"), 0);
+  EXPECT_EQ(testing::run_program("bench decode --config nothing", folder_.path()).code, 2);
+}
+
 TEST_F(PlanVerb, ThePapersTables) {
   const Ran ran = run("--papers");
   EXPECT_EQ(ran.code, 0) << ran.err;
@@ -186,6 +207,8 @@ TEST_F(PlanVerb, Mistakes) {
   expect_refused("--preset small --gpus 8 --global-batch-size 8 --search --top 0", 2, {"--top"});
   expect_refused("--preset small --software megatron-2012", 3, {"megatron-2021"});
   expect_refused("--decode mamba2-hybrid-8b", 2, {"MODEL,BASELINE"});
+  expect_refused("--decode mamba2-hybrid-8b,transformer-8b --decode-dtype fp16", 2, {"needed fp32 or bf16"});
+  expect_refused("--decode mamba2-hybrid-8b,nowhere.toml", 4, {"nowhere.toml"});
   expect_refused("--decode mamba2-hybrid-8b,transformer-9b", 2, {"did you mean transformer-8b?"});
   expect_refused("--preset small --reserve 1", 2, {"--reserve"});
   expect_refused("--preset small --stash all", 2, {"phalanx or paper"});
