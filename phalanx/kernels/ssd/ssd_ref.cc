@@ -10,7 +10,6 @@
 namespace phalanx::kernels {
 namespace {
 
-
 // Inputs in the arithmetic's dtype, B and C once a head.
 struct Rows {
   Tensor x;      // [B, S, H, P]
