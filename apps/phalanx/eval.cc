@@ -79,15 +79,6 @@ void print_row(const Json& row) {
                          row["mean_prompt_tokens"].get<double>(), row["seconds"].get<double>()));
 }
 
-BatchLimits limits_of(const ModelFlags& flags) {
-  const BatchLimits limits{.sequences = flags.integer("--batch", BatchLimits().sequences)};
-  if (limits.sequences >= 1) return limits;
-  throw Error(ErrorKind::kUsage, {.where = "--batch",
-                                  .got = std::to_string(limits.sequences),
-                                  .needed = "at least 1",
-                                  .fix = "change the value"});
-}
-
 int run_eval_recall(const Arguments& args) {
   std::vector<OwnFlag> own = {
       {"--batch", FlagKind::kValue}, {"--output", FlagKind::kValue}, {"--json", FlagKind::kSwitch}};
@@ -99,7 +90,7 @@ int run_eval_recall(const Arguments& args) {
                             .stream = range.stream,
                             .first = range.first,
                             .count = range.count,
-                            .limits = limits_of(flags)};
+                            .limits = batch_limits(flags)};
   const ModelFolder folder = open_model(flags.model);
   require_tokenizer(folder);
   const std::unique_ptr<TextModel> model = load_text_model(folder, flags.load);

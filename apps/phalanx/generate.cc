@@ -78,13 +78,7 @@ void log_speed(size_t tokens, double before) {
 int generate_file(const ModelFlags& flags, GenerateOptions options) {
   const std::string input_path = flags.required("--input");
   const std::string output_path = flags.required("--output");
-  const BatchLimits limits{.sequences = flags.integer("--batch", BatchLimits().sequences)};
-  if (limits.sequences < 1) {
-    throw Error(ErrorKind::kUsage, {.where = "--batch",
-                                    .got = std::to_string(limits.sequences),
-                                    .needed = "at least 1",
-                                    .fix = "change the value"});
-  }
+  const BatchLimits limits = batch_limits(flags);
   const std::string input = read_input(input_path);
   const ModelFolder folder = open_model(flags.model);
   std::vector<std::vector<int64_t>> prompts;

@@ -57,6 +57,15 @@ int64_t ModelFlags::integer(const std::string& flag, int64_t otherwise) const {
   return parsed.has(flag) ? parse_number<int64_t>(flag, parsed.option(flag), "a whole number") : otherwise;
 }
 
+BatchLimits batch_limits(const ModelFlags& flags) {
+  const BatchLimits limits{.sequences = flags.integer("--batch", BatchLimits().sequences)};
+  if (limits.sequences >= 1) return limits;
+  throw Error(ErrorKind::kUsage, {.where = "--batch",
+                                  .got = std::to_string(limits.sequences),
+                                  .needed = "at least 1",
+                                  .fix = "change the value"});
+}
+
 ModelFlags parse_model_flags(const std::string& verb, const Arguments& args,
                              const std::vector<OwnFlag>& own) {
   FlagRules rules{.aliases = {{"--model", ""},

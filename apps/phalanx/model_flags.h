@@ -33,6 +33,9 @@ struct ModelFlags {
   int64_t integer(const std::string& flag, int64_t otherwise) const;
 };
 
+// --batch: sequences at a time.
+BatchLimits batch_limits(const ModelFlags& flags);
+
 ModelFlags parse_model_flags(const std::string& verb, const Arguments& args, const std::vector<OwnFlag>& own);
 
 }  // namespace phalanx::apps

@@ -3,8 +3,8 @@
   make study     or     python3 bench/hybrid_study [--folder runs/study] [--report FILE.md] [--quick]
 
 Trains each of the four on text; and on recall tasks, from lines to copy to phonebooks, which are judged; goes on with
-these at four times the length and judges again; measures decoding. Every run is a folder of `phalanx train`, so a study that was stopped goes on
-where it was. --quick is for a look at the machinery: a few steps, and a report that says nothing about models.
+these at four times the length and judges again; measures decoding. What is finished is kept, so a study that was stopped
+goes on with the run that it was at. --quick is for a look at the machinery: a few steps, and a report that says nothing about models.
 """
 import argparse
 import dataclasses
@@ -78,7 +78,10 @@ class Study:
             settings = dataclasses.replace(settings, steps=10)
         path = self.folder / model / f"{run}.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(models.config(model, run, settings, self.folder, ranks=2))
+        text = models.config(model, run, settings, self.folder, ranks=2)
+        if path.exists() and path.read_text() != text:
+            sys.exit(f"study: {path}: got a run with other settings; needed those of this study. Fix: rm -r {self.folder}")
+        path.write_text(text)
         print(f"\n== {model}, {run}: {settings.steps} steps", file=sys.stderr)
         return self.kept(f"{model}/{run}", lambda: json.loads(self.run("train", path, "--json")))
 

@@ -24,10 +24,6 @@ std::vector<int64_t> ids_of(const Tokenizer& tokenizer, const std::string& text)
   return {ids.begin(), ids.end()};
 }
 
-std::string text_of(const Tokenizer& tokenizer, const std::vector<int64_t>& ids) {
-  return tokenizer.decode(std::vector<int32_t>(ids.begin(), ids.end()));
-}
-
 }  // namespace
 
 double answer_overlap(const std::string& wanted, const std::string& made) {
@@ -79,15 +75,14 @@ RecallResult eval_recall(TextModel& model, const ModelFolder& folder, const Reca
                               .depth = sample.depth,
                               .wanted = std::move(sample.answer)});
   }
-  std::vector<std::vector<int64_t>> made(prompts.size());
+  std::vector<std::string> texts(prompts.size());
   const auto on_token = [&](size_t sequence, int64_t token) {
-    made[sequence].push_back(token);
-    return !answer_line(text_of(tokenizer, made[sequence])).complete;
+    std::string& text = texts[sequence];
+    text += tokenizer.piece(static_cast<int32_t>(token), text.empty());
+    return !answer_line(text).complete;
   };
-  made = model.generate_all(prompts, generate, options.limits, on_token);
-  for (size_t i = 0; i < made.size(); ++i) {
-    result.answers[i].made = answer_line(text_of(tokenizer, made[i])).text;
-  }
+  model.generate_all(prompts, generate, options.limits, on_token);
+  for (size_t i = 0; i < texts.size(); ++i) result.answers[i].made = answer_line(texts[i]).text;
   return result;
 }
 
