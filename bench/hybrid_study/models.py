@@ -31,10 +31,10 @@ class Run:
 
 
 BOOKS = (
-    "phonebook entries=8..15 questions=6 weight=2",
-    "phonebook entries=16..32 questions=14",
-    "phonebook_reversed entries=8..32 questions=6 weight=2",
-    "phonebook_lookup entries=4..32 questions=4 weight=3",
+    "phonebook entries=8..15 questions=6",
+    "phonebook entries=16..32 questions=14 weight=3",
+    "phonebook_reversed entries=8..32 questions=6",
+    "phonebook_lookup entries=8..32 questions=8 weight=2",
     "associative_recall pairs=8..32 questions=6",
     "copy words=2..32",
 )
@@ -47,13 +47,13 @@ LONG_BOOKS = (
 RUNS = {
     "text": Run(16, 512, 300, 3e-3),
     "copy": Run(16, 128, 250, 2e-3, ("copy words=2..12",), decay="constant"),
-    "lookup": Run(8, 192, 1050, 2e-3, (
+    "lookup": Run(8, 192, 1800, 3e-3, (
         "copy words=2..16",
         "associative_recall pairs=4..10 questions=2",
         "phonebook_lookup entries=1..3 weight=3",
         "phonebook_lookup entries=4..8 questions=4 weight=2",
     ), after="copy", decay="constant"),
-    "books": Run(8, 768, 640, 2e-3, BOOKS, after="lookup"),
+    "books": Run(8, 768, 780, 3e-3, BOOKS, after="lookup"),
     "long": Run(2, 3072, 120, 5e-4, BOOKS + LONG_BOOKS, after="books"),
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "phalanx/base/error.h"
+#include "phalanx/tensor/large_tensor.h"
 
 namespace phalanx {
 namespace {
@@ -19,7 +20,7 @@ auto& sequence_at(Sequences& sequences, int64_t slot) {
 Tensor grown(const Tensor& pool, int64_t rows) {
   std::vector<int64_t> sizes = pool.sizes().vec();
   sizes[0] = rows;
-  Tensor larger = at::zeros(sizes, pool.options());
+  Tensor larger = large_zeros(c10::multiply_integers(sizes), pool.options()).view(sizes);
   larger.narrow(0, 0, pool.size(0)).copy_(pool);
   return larger;
 }

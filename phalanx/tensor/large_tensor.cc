@@ -12,8 +12,7 @@ at::Tensor large_zeros(int64_t numel, const at::TensorOptions& options) {
   std::shared_ptr<void> memory = allocate_large(size);
   void* const data = memory.get();
   return at::from_blob(
-             data, {numel}, [memory = std::move(memory)](void*) {}, options)
-      .zero_();
+      data, {numel}, [memory = std::move(memory)](void*) {}, options);
 }
 
 }  // namespace phalanx

@@ -1,6 +1,6 @@
 // File: phalanx/tensor/large_tensor.h
 //
-// Purpose: a flat tensor of zeros for weights, gradients and moments: in huge pages where there are many (large_memory.h).
+// Purpose: a flat tensor of zeros for weights, moments, keys and values: in huge pages where there are many (large_memory.h).
 // Contract: like at::zeros({numel}, options); other devices than the CPU get just that.
 #pragma once
 

@@ -161,7 +161,7 @@ TEST_F(CacheTest, CopiedSlotSharesFullPagesAndGoesItsOwnWay) {
 
 TEST(LargeTensor, ZerosThatOutliveTheirName) {
   constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
-  for (const int64_t numel : {0, 3, 1 << 20}) {
+  for (const int64_t numel : {0, 3, 3, 1 << 20, 1 << 20}) {  // zeros also where memory is handed out again
     Tensor view;
     {
       const Tensor all = large_zeros(numel, at::TensorOptions(at::kFloat));

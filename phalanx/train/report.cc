@@ -59,23 +59,31 @@ double train_flops(const ModelConfig& config, int64_t samples) {
 }
 
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device) {
+  return measure_world_flops(gemm, dtype, device, *comm::make_self_group("gemm rate"));
+}
+
+double measure_world_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device,
+                           comm::Group& world) {
   constexpr int64_t n = 768;
   const auto options = at::TensorOptions(dtype).device(device);
   const Tensor a = at::ones({n, n}, options);
   Tensor c = at::empty({n, n}, options);
   double best = 1e9;
   for (int i = 0; i < 6; ++i) {
+    world.barrier();
     const double before = monotonic_seconds();
     gemm(a, a, c, 0.0);
     c[0][0].item<double>();  // waits for a device that runs asynchronously
+    world.barrier();
     best = std::min(best, monotonic_seconds() - before);
   }
-  return 2.0 * n * n * n / best;
+  return 2.0 * n * n * n * world.size() / best;
 }
 
-RunReport::RunReport(const RunConfig& config, const ReportOptions& options, double peak_flops)
+RunReport::RunReport(const RunConfig& config, const ReportOptions& options)
     : config_(config),
-      peak_flops_(peak_flops),
+      ranks_(options.ranks),
+      peak_flops_(options.peak_flops / static_cast<double>(options.ranks)),
       sample_flops_(train_flops(config.model, 1)),
       metrics_(metrics_path(config, options.start_over)),
       // TensorBoard hides what earlier files of the folder say about these steps.
@@ -89,8 +97,8 @@ RunReport::RunReport(const RunConfig& config, const ReportOptions& options, doub
 void RunReport::step(StepMetrics& metrics, int64_t samples) {
   const double flops = sample_flops_ * static_cast<double>(samples);
   metrics.tokens_per_s = metrics.seconds > 0 ? static_cast<double>(metrics.tokens) / metrics.seconds : 0;
-  metrics.tflops = tflops_per_device(flops, metrics.seconds, 1);
-  metrics.mfu = mfu(flops, metrics.seconds, 1, peak_flops_);
+  metrics.tflops = tflops_per_device(flops, metrics.seconds, ranks_);
+  metrics.mfu = mfu(flops, metrics.seconds, ranks_, peak_flops_);
   metrics_.append(metrics);
   board_.metrics(metrics);
   line_.update(metrics);

@@ -1,8 +1,8 @@
 // File: phalanx/train/report.h
 //
 // Purpose: where a step's numbers go: metrics.jsonl, TensorBoard, the progress line, the loss plot.
-// Contract: owns rates: tokens/s, TFLOP/s (Megatron's formula) and MFU against the matrix-product rate measured on this
-//   machine when the run starts. Everything lands in the run folder; stderr gets the lines.
+// Contract: owns rates: tokens/s of the run, TFLOP/s a rank (Megatron's formula) and MFU against the matrix-product rate
+//   measured on all ranks when the run starts. Everything lands in the run folder; stderr gets the lines.
 // Units: see telemetry/metrics.h.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "phalanx/comm/group.h"
 #include "phalanx/telemetry/flops.h"
 #include "phalanx/telemetry/metrics.h"
 #include "phalanx/telemetry/progress.h"
@@ -28,16 +29,22 @@ double train_flops(const ModelConfig& config, int64_t samples);
 // FLOP/s of a square product in the run's dtype on this device: best of a few, about a tenth of a second.
 double measure_gemm_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device);
 
+// FLOP/s of all ranks together, every one at work at once: ranks that share cores do not count these twice. Collective.
+double measure_world_flops(const kernels::Gemm& gemm, at::ScalarType dtype, at::Device device,
+                           comm::Group& world);
+
 struct ReportOptions {
   int64_t first_step = 1;
   int64_t last_step = 0;
-  bool start_over =
-      false;  // an earlier run's metrics.jsonl in this folder is set aside as metrics.jsonl.1, .2, ..
+  // An earlier run's metrics.jsonl in this folder is set aside as metrics.jsonl.1, .2, ..
+  bool start_over = false;
+  int64_t ranks = 1;
+  double peak_flops = 0;  // FLOP/s of all ranks; 0: unknown, MFU is 0
 };
 
 class RunReport {
  public:
-  RunReport(const RunConfig& config, const ReportOptions& options, double peak_flops);
+  RunReport(const RunConfig& config, const ReportOptions& options);
 
   // Fills the rates from `seconds` and writes the record everywhere.
   void step(StepMetrics& metrics, int64_t samples);
@@ -51,7 +58,8 @@ class RunReport {
 
  private:
   const RunConfig& config_;
-  double peak_flops_;
+  int64_t ranks_;
+  double peak_flops_;    // a rank's share
   double sample_flops_;  // of a sample, forward and backward
   MetricsWriter metrics_;
   TensorBoardWriter board_;

@@ -1,7 +1,9 @@
 #include "phalanx/train/report.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <tuple>
 
 namespace phalanx {
@@ -39,6 +41,24 @@ TEST(FlopsShape, TakesTheResolvedSizes) {
   EXPECT_EQ(shape.mlp_hidden, m.ffn_hidden_size);
   EXPECT_EQ(shape.vocab, m.padded_vocab_size());
   EXPECT_EQ(shape.gated_mlp, is_gated(m.activation));
+}
+
+TEST(RunReport, CountsFlopsARankAndTheWholeRunsTokens) {
+  RunConfig config;
+  config.model = model_of("*-");
+  config.runtime.run_dir =
+      (std::filesystem::temp_directory_path() / ("report_test." + std::to_string(::getpid()))).string();
+  config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
+  std::filesystem::create_directories(config.runtime.run_dir);
+  const double flops = 3 * train_flops(config.model, 1);
+  RunReport report(config, {.last_step = 1, .ranks = 4, .peak_flops = 2 * flops});
+  StepMetrics metrics{.step = 1, .tokens = 24, .seconds = 2};
+  report.step(metrics, 3);
+  report.finish();
+  std::filesystem::remove_all(config.runtime.run_dir);
+  EXPECT_DOUBLE_EQ(metrics.tokens_per_s, 12);
+  EXPECT_DOUBLE_EQ(metrics.tflops, flops / 2 / 4 / 1e12);
+  EXPECT_DOUBLE_EQ(metrics.mfu, 0.25);
 }
 
 }  // namespace

@@ -255,17 +255,17 @@ void Trainer::fill_from_record(TrainSummary& summary) const {
 
 TrainSummary Trainer::run(InterruptGuard& interrupt) {
   const double started = monotonic_seconds();
-  const double peak = is_first() ? measure_gemm_flops(gemm_, model_->dtype(), model_->device()) : 0;
+  const double peak = measure_world_flops(gemm_, model_->dtype(), model_->device(), groups_->world());
   int64_t steps_left = 0;
   for (int64_t consumed = progress_.consumed_samples; consumed < total_samples(config_); ++steps_left)
     consumed += samples_of_step(consumed);
   if (is_first())
-    report_ =
-        std::make_unique<RunReport>(config_,
-                                    ReportOptions{.first_step = progress_.step + 1,
-                                                  .last_step = progress_.step + steps_left,
-                                                  .start_over = saved_step_ < 0 && !config_.train.skip_train},
-                                    peak);
+    report_ = std::make_unique<RunReport>(
+        config_, ReportOptions{.first_step = progress_.step + 1,
+                               .last_step = progress_.step + steps_left,
+                               .start_over = saved_step_ < 0 && !config_.train.skip_train,
+                               .ranks = groups_->world().size(),
+                               .peak_flops = peak});
   first_step_ = progress_.step + 1;
   if (!config_.train.skip_train) start_loader();
   interrupt.arm();
