@@ -13,7 +13,7 @@ MODELS = {
     "transformer": ("*-*-*-*-", 288),
     "mamba1": ("mmmmmm", 288),
     "mamba2": ("MMMMMM", 288),
-    "hybrid": ("M*-M*-", 448),
+    "hybrid": ("M*M*M*-", 416),
 }
 
 
@@ -46,6 +46,7 @@ LONG_BOOKS = (
 # with books of 32 entries finds no gradient to follow in ten minutes.
 RUNS = {
     "text": Run(16, 512, 300, 3e-3),
+    "text_long": Run(4, 2048, 60, 5e-4, after="text"),
     "copy": Run(16, 128, 250, 2e-3, ("copy words=2..12",), decay="constant"),
     "lookup": Run(8, 192, 1800, 3e-3, (
         "copy words=2..16",
