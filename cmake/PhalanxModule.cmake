@@ -89,14 +89,16 @@ function(_phalanx_add_test name sources library tier)
   set_tests_properties(${name}_slow PROPERTIES LABELS slow TIMEOUT 1800 ENVIRONMENT "${environment}")
 endfunction()
 
-# NAME_bench from the *_bench.cc of a module, and a test that every bench of it runs once.
+# NAME_bench from the *_bench.cc of a module, and a test that all of it runs; the arguments make it a quick one.
+set(_bench_arguments_comm 2 0.001)
+set(_bench_arguments_kernels --benchmark_min_time=0.001)
 function(_phalanx_add_bench name library)
   file(GLOB benches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/phalanx/${name}/*_bench.cc)
   if(PHALANX_TESTS AND benches)
     add_executable(${name}_bench ${benches})
     target_link_libraries(${name}_bench PRIVATE ${library} benchmark::benchmark)
     target_precompile_headers(${name}_bench REUSE_FROM phalanx_pch)
-    add_test(NAME ${name}_bench COMMAND ${name}_bench --benchmark_min_time=0.001)
+    add_test(NAME ${name}_bench COMMAND ${name}_bench ${_bench_arguments_${name}})
     set_tests_properties(${name}_bench PROPERTIES LABELS fast TIMEOUT 120)
   endif()
 endfunction()

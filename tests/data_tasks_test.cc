@@ -70,6 +70,8 @@ TEST_F(DataTasks, KnownDigests) {
            {"phonebook --entries 32", "1df6e004831de399d9cf084c4289e2e6b916869540a2a51ea1c1b632f927a2e1"},
            {"phonebook_reversed --entries 32",
             "092b0f13ca7c3b2bbbfb3c022449836cf133f8f9085982b9ceb8a955a42b54bd"},
+           {"phonebook_lookup --entries 32",
+            "d882c7bba4fee000634996868f3115040d74d9495abe29f6b0c7fb7e8b1db4c7"},
            {"copy --words 8..16", "0cc67b10606635ba7022411dacfadd8d8ffd2a6f95e8427f49e7c5c4a396a769"},
            {"associative_recall --pairs 8",
             "06fa5479e18cf6d9dca55a7bbfa582cc65c622e7aae7c0d6f0eb2213b312deef"},

@@ -95,7 +95,7 @@ TEST_F(EvalVerb, Refusals) {
   refuses("eval recall --model run --task copy --words 1 --count 0", 2, "needed one task or more");
   refuses("eval recall --model run --task copy --words 1 --batch 0", 2, "--batch");
   refuses("eval recall --model run --task copy --words 1 --part all", 2, "needed train, valid or test");
-  refuses("eval recall --model run --task phonebook --entries 40 --count 1", 3, "prompt");
+  refuses("eval recall --model run --task phonebook --entries 40 --count 1", 3, "tokens; needed at most");
   refuses("eval recall --model " + fixture("gpt2_hub") + " --task copy --words 1", 3, "tokenizer");
   refuses("eval recall --model nowhere --task copy --words 1", 3, "nowhere");
 }

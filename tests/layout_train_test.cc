@@ -125,6 +125,27 @@ TEST_F(LayoutTrain, ARunGoesOnUnderAnyOtherLayout) {
   }
 }
 
+// A hybrid's fused projections, and B and C that ranks share: tensor parallel 4 holds each of 2 groups twice.
+TEST_F(LayoutTrain, AHybridGoesOnUnderAnotherLayout) {
+  const std::string hybrid =
+      "--preset tiny --model.pattern=M*-m --model.hidden_size=32 --model.seq_length=16 --model.normalization=rms_norm "
+      "--model.bias=false --model.mamba_head_dim=8 --model.mamba_num_groups=2 --model.mamba_state_dim=4 "
+      "--model.mamba_chunk_size=8 --model.mamba1_state_dim=4 --model.mamba_norm_group_size=64 --mock-data "
+      "--mock-mask-fraction 0.2 --dtype fp64 --train.micro_batch_size=1 --train.global_batch_size=8 "
+      "--train.train_iters=4 --runtime.threads=1 ";
+  const std::vector<StepMetrics> whole = train("whole", hybrid);
+  train("begun", hybrid + "--parallel.tensor=4 --parallel.sequence_parallel=true --train.exit_interval=2 ");
+  std::filesystem::copy(path("begun"), path("on"), std::filesystem::copy_options::recursive);
+  for (const auto& [name, layout] : std::vector<std::pair<std::string, std::string>>{
+           {"begun", "--parallel.tensor=1 --parallel.sequence_parallel=false --parallel.pipeline=2 "},
+           {"on", "--parallel.tensor=2 --parallel.data=2 --parallel.zero_stage=1 "}}) {
+    const Ran ran = phalanx("train " + name + " " + layout);
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    EXPECT_THAT(ran.err, HasSubstr("at step 2"));
+    expect_same_curve(read_metrics(path(name) + "/metrics.jsonl"), whole);
+  }
+}
+
 // One rank, then two kinds of four, then sharded data: three changes of layout in one run.
 TEST_F(LayoutTrain, ARunChangesItsLayoutAgainAndAgain) {
   const std::vector<StepMetrics> whole = train("whole", kRun);

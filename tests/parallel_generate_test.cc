@@ -99,6 +99,9 @@ TEST_F(ParallelGenerate, HybridsMakeTheSameTokensFromOnePromptAndFromMany) {
   ASSERT_EQ(ran.code, 0) << ran.err;
   const Json want = tokens_of("--model run" + kGreedy);
   EXPECT_EQ(want.size(), 24U);
+  EXPECT_GT(count_distinct(want), 4U) << want;
+  const Json drawn = tokens_of("--model run" + kSampled);
+  EXPECT_GT(count_distinct(drawn), 8U) << drawn;
   write_text(path("prompts.jsonl"),
              "{\"tokens\": [5, 9, 3]}\n{\"tokens\": [7]}\n{\"tokens\": [1, 2, 3, 4, 5, 6, 7, 8]}\n");
   const auto file = [&](const std::string& more) {
@@ -114,6 +117,7 @@ TEST_F(ParallelGenerate, HybridsMakeTheSameTokensFromOnePromptAndFromMany) {
   EXPECT_EQ(parse_json(all.substr(0, all.find('\n')), "out").at("tokens"), want);
   for (const std::string& layout : kLayouts) {
     EXPECT_EQ(tokens_of("--model run" + kGreedy + " " + layout), want) << layout;
+    EXPECT_EQ(tokens_of("--model run" + kSampled + " " + layout), drawn) << layout;
     EXPECT_EQ(file(layout), all) << layout;
   }
 }

@@ -249,6 +249,10 @@ TEST(RecomputePolicies, WhatDoesNotGoTogetherIsSaid) {
       "train.distribute_saved_activations and parallel.sequence_parallel both split the kept inputs: drop one",
       "train.stash_mode paper knows no norms of queries and keys: drop model.qk_norm or the mode"};
   EXPECT_EQ(recompute_violations(config), want);
+  config.model.pattern = "M*-m";
+  EXPECT_EQ(
+      recompute_violations(config).back(),
+      "train.stash_mode paper knows no state-space layers: drop M and m from model.pattern or the mode");
   config.train.recompute_modules = {"layernorm"};
   config.train.recompute_window_micro_batches = -1;
   config.parallel = {};

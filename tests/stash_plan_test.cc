@@ -8,6 +8,7 @@
 #include <map>
 
 #include "phalanx/base/philox.h"
+#include "phalanx/kernels/selective_scan/selective_scan.h"
 #include "phalanx/mesh/plan_mesh.h"
 #include "phalanx/pipeline/generate.h"
 #include "phalanx/plan/memory.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr int64_t kLength = 16;
 constexpr int64_t kMicroBatches = 8;
 constexpr double kBar = 0.005;
+static_assert(kMamba1StateTokens == kernels::kScanChunk);
 
 struct Family {
   const char* name;

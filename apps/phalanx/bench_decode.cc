@@ -44,12 +44,16 @@ class Sequences {
     tokens_ = at::randint(model.config().vocab_size, {count}, at::TensorOptions(at::kLong));
   }
 
-  // Attention reads this many more random keys and values; a state stays as large as it is.
+  // Attention reads this many more random keys and values; a state stays as large as it is and holds random numbers, too.
   void lengthen(int64_t to) {
     const int64_t rows = to - length_;
     if (rows <= 0) return;
     for (size_t layer = 0; layer < cache_.shapes().size(); ++layer) {
       const Cache::LayerShape& shape = cache_.shapes()[layer];
+      if (!shape.state.empty()) {
+        cache_.windows(static_cast<int64_t>(layer)).normal_();
+        cache_.states(static_cast<int64_t>(layer)).normal_();
+      }
       if (shape.groups == 0) continue;
       for (const int64_t slot : slots_) {
         const auto fresh = [&] {

@@ -195,7 +195,9 @@ void read_nemotron_mamba(HfFields& fields, ModelConfig& c) {
 
 void read_nemotron_attention(HfFields& fields, ModelConfig& c) {
   c.num_attention_heads = fields.integer("num_attention_heads");
-  c.num_query_groups = fields.integer("num_key_value_heads", 0);
+  // null means one a head; only a missing field takes the default of the class.
+  c.num_query_groups =
+      fields.find("num_key_value_heads") == nullptr ? 8 : fields.integer("num_key_value_heads", 0);
   const char* size = fields.absent_or_null("head_dim") ? "attention_head_dim" : "head_dim";
   c.kv_channels = fields.integer(size, 128);
   fields.must_be("attention_head_dim", c.kv_channels);

@@ -185,6 +185,8 @@ TEST(HfMamba, ReadsNemotronH) {
   EXPECT_EQ(with(kNemotronH, {{"head_dim", "remove"}}).kv_channels, 128);
   EXPECT_EQ(with(kNemotronH, {{"head_dim", "remove"}, {"attention_head_dim", 8}}), expected_nemotron());
   EXPECT_EQ(with(kNemotronH, {{"num_key_value_heads", nullptr}}).num_query_groups, 4);
+  EXPECT_EQ(
+      with(kNemotronH, {{"num_key_value_heads", "remove"}, {"num_attention_heads", 16}}).num_query_groups, 8);
   EXPECT_EQ(with(kNemotronH, {{"mamba_n_groups", 4}}).mamba_num_groups, 4);
   EXPECT_EQ(with(kNemotronH, {{"mamba_dt_min", 0.01}}).mamba_dt_min, 0.01);
   EXPECT_EQ(with(kNemotronH, {{"rope_theta", 1e4}, {"rms_norm_eps", 1e-5}}), expected_nemotron());

@@ -11,12 +11,15 @@ int64_t count(const std::string& pattern, char kind) {
   return std::count(pattern.begin(), pattern.end(), kind);
 }
 
-// models.md 3.2; the first two are upstream's own strings.
+// models.md 3.2 and megatron.md 1.6; the first two are upstream's own strings.
 TEST(HybridPattern, GoldenStrings) {
   EXPECT_EQ(hybrid_pattern(56, 0.08, 0.5), "M-M-M--M-M*-M-M-M-M--M*-M-M-M-M-M*--M-M-M-M-M*-M--M-M-M-");
   EXPECT_EQ(hybrid_pattern(48, 0.08, 0.5), "M-M-M--M-*M-M-M-M--*M-M-M-M-*M--M-M-M-*M-M--M-M-");
   EXPECT_EQ(hybrid_pattern(10, 0.2, 0.0), "MMM*MM*MMM");
   EXPECT_EQ(hybrid_pattern(8, 0.25, 0.25), "MM*-M*M-");
+  EXPECT_EQ(hybrid_pattern(8, 0.5, 0.0), "M*M**M*M");
+  EXPECT_EQ(hybrid_pattern(10, 0.0, 0.3), "MM-MMM-MM-");
+  EXPECT_EQ(hybrid_pattern(10, 0.3, 0.3), "M-*MM*-*M-");
   EXPECT_EQ(hybrid_pattern(24, 0.08, 0.5), "M-M-M--*M-M-M-M-*M--M-M-");
 }
 

@@ -14,6 +14,7 @@ class MambaValidator {
   MambaValidator(const ModelConfig& config, Violations& problems) : c_(config), problems_(problems) {}
 
   void mamba2() {
+    in_range("mamba_chunk_size", c_.mamba_chunk_size, kMaxInner, "use 128");
     const bool state = in_range("mamba_state_dim", c_.mamba_state_dim, kMaxInner, "use 128");
     const bool groups = in_range("mamba_num_groups", c_.mamba_num_groups, kMaxWidth, "use 1 or 8");
     if (state && groups) at_most("mamba_num_groups", "groups", c_.mamba_num_groups, c_.mamba_state_dim);
@@ -40,7 +41,6 @@ class MambaValidator {
 
   void both() {
     in_range("mamba_conv_kernel", c_.mamba_conv_kernel, kMaxTaps, "use 4");
-    in_range("mamba_chunk_size", c_.mamba_chunk_size, kMaxInner, "use 128");
     const bool low = positive("mamba_dt_init_min", c_.mamba_dt_init_min, "use 1e-3");
     if (positive("mamba_dt_init_max", c_.mamba_dt_init_max, "use 0.1") && low &&
         c_.mamba_dt_init_max < c_.mamba_dt_init_min) {

@@ -153,7 +153,7 @@ void ModelConfig::visit_fields(Visitor& v) {
   v.field("hidden_dropout", hidden_dropout, "dropout after the embedding and each residual branch");
   v.field("attention_dropout", attention_dropout, "dropout of attention probabilities");
   v.field("init_std", init_std,
-          "standard deviation of initial weights; output projections divide by sqrt(2 layers)");
+          "standard deviation of initial weights; output projections divide by sqrt(residual branches)");
   visit_mamba_fields(v);
 }
 
@@ -165,7 +165,7 @@ void ModelConfig::visit_mamba_fields(Visitor& v) {
   v.field("mamba_num_heads", mamba_num_heads, "Mamba-2: heads; 0 means 2 hidden_size / mamba_head_dim");
   v.field("mamba_conv_kernel", mamba_conv_kernel, "Mamba: tokens that the convolution sees");
   v.field("mamba_conv_bias", mamba_conv_bias, "Mamba: bias of the convolution");
-  v.field("mamba_chunk_size", mamba_chunk_size, "Mamba: tokens that are scanned at once");
+  v.field("mamba_chunk_size", mamba_chunk_size, "Mamba-2: tokens that are scanned at once");
   v.field("mamba_norm_group_size", mamba_norm_group_size,
           "Mamba-2: channels that the gated norm sees at once; 0 means inner width / mamba_num_groups");
   v.field("mamba_norm_before_gate", mamba_norm_before_gate, "Mamba-2: norm first, then gate");

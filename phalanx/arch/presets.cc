@@ -102,6 +102,7 @@ constexpr auto kWaleffeSizes = std::to_array<WaleffeSize>({
     {"mamba2-hybrid-800m", 48, 1024, 16, 0.08, 0.5},
     {"mamba2-hybrid-8b", 56, 4096, 32, 0.08, 0.5},
     {"mamba2-8b", 56, 4096, 0, 0.0, 0.0},  // the same script with both ratios 0
+    {"mamba-8b", 56, 4096, 0, 0.0, 0.0},
     {"transformer-8b", 32, 4096, 32, 0.0, 0.0},
 });
 
@@ -175,12 +176,18 @@ ModelConfig waleffe(const WaleffeSize& size) {
     c.rotary_percent = 0.5;
     return c;
   }
+  c.normalization = NormKind::kRmsNorm;
+  c.position_embedding = PositionKind::kNone;
+  if (size.name == "mamba-8b") {
+    c.num_layers = 0;  // the pattern has them
+    c.pattern = "(m)x56";
+    c.mamba1_state_dim = 128;
+    return c;
+  }
   c.is_hybrid_model = true;
   c.hybrid_attention_ratio = size.attention_ratio;
   c.hybrid_mlp_ratio = size.mlp_ratio;
   if (size.heads > 0) c.num_query_groups = 8;
-  c.normalization = NormKind::kRmsNorm;
-  c.position_embedding = PositionKind::kNone;
   return c;
 }
 

@@ -23,7 +23,7 @@ int64_t count(std::string_view name) {
 
 TEST(Presets, EveryNameGivesAValidModel) {
   const std::vector<std::string> names = preset_names();
-  EXPECT_EQ(names.size(), 46u);
+  EXPECT_EQ(names.size(), 47u);
   EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), names.size());
   for (const std::string& name : names) {
     ASSERT_TRUE(find_preset(name).has_value()) << name;
@@ -101,14 +101,18 @@ TEST(Presets, HybridsComeFromTheirRatios) {
   EXPECT_EQ(reference.rotary_dim(), 64);
 }
 
-// From the shapes of models.md 1.2, written out; a tied table of 50280 rows and the last norm.
+// Of a Mamba-1 layer, from the shapes of models.md 1.2, written out: mixer and norm.
+int64_t mamba1_layer(int64_t hidden, int64_t states) {
+  const int64_t inner = 2 * hidden;
+  const int64_t rank = hidden / 16;
+  return 2 * inner * hidden + (inner * 4 + inner) + (rank + 2 * states) * inner + (inner * rank + inner) +
+         inner * states + inner + hidden * inner + hidden;
+}
+
+// A tied table of 50280 rows and the last norm.
 TEST(Presets, Mamba1HasTheCountsOfItsShapes) {
   const auto shapes = [](int64_t layers, int64_t hidden) {
-    const int64_t inner = 2 * hidden;
-    const int64_t rank = hidden / 16;
-    const int64_t mixer = 2 * inner * hidden + (inner * 4 + inner) + (rank + 2 * 16) * inner +
-                          (inner * rank + inner) + inner * 16 + inner + hidden * inner;
-    return layers * (mixer + hidden) + 50280 * hidden + hidden;
+    return layers * mamba1_layer(hidden, 16) + 50280 * hidden + hidden;
   };
   EXPECT_EQ(count("mamba-130m"), shapes(24, 768));
   EXPECT_EQ(count("mamba-370m"), shapes(48, 1024));
@@ -120,6 +124,24 @@ TEST(Presets, Mamba1HasTheCountsOfItsShapes) {
   EXPECT_EQ(c.mamba1_dt_rank, 160);
   EXPECT_EQ(c.padded_vocab_size(), 50280);
   EXPECT_EQ(c.num_layers, 64);
+}
+
+// papers.md 5.1: 56 layers, width 4096, state 128, about 8.15 billion.
+TEST(Presets, Mamba1OfTheComparisonHasTheCountOfItsShapes) {
+  EXPECT_EQ(count("mamba-8b"), 56 * mamba1_layer(4096, 128) + 2 * int64_t{256000} * 4096 + 4096);
+  EXPECT_NEAR(static_cast<double>(count("mamba-8b")) / 1e9, 8.15, 5e-3);
+  EXPECT_EQ(preset("mamba-8b").position_embedding, PositionKind::kNone);
+}
+
+// 20 Mamba-2, 4 attention and 24 MLP layers of width 1024, from the shapes of models.md 2.1.
+TEST(Presets, TheSmallHybridHasTheCountOfItsShapes) {
+  const int64_t inner = 2048, heads = 32, states = 8 * 128, norm = 1024;
+  const int64_t mamba = 1024 * (2 * inner + 2 * states + heads) + 5 * (inner + 2 * states) + 3 * heads +
+                        inner + inner * 1024 + norm;
+  const int64_t attention = 1024 * (1024 + 2 * 8 * 64) + 1024 * 1024 + norm;
+  const int64_t mlp = 2 * 1024 * 4096 + norm;
+  EXPECT_EQ(count("mamba2-hybrid-800m"),
+            20 * mamba + 4 * attention + 24 * mlp + 2 * int64_t{256000} * 1024 + norm);
 }
 
 struct PublishedSize {

@@ -122,7 +122,9 @@ TEST(CacheOfAnotherModel, IsRefused) {
     one.step(batch, side, cache);
     ADD_FAILURE() << "no error";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("a cache whose layers or sizes are not this model's"));
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("got a cache whose layers or sizes are not this model's; needed one "
+                                     "from make_cache() of the model. Fix: make a cache for each model"));
   }
 }
 

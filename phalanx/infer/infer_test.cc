@@ -190,7 +190,13 @@ TEST_F(Generation, ScoreIsNormalised) {
   EXPECT_NEAR(total, 1.0, 1e-12) << "padded columns must have no probability";
   EXPECT_TRUE(score(model_, std::vector<int64_t>{3}).empty());
   EXPECT_THROW(score(model_, std::vector<int64_t>{3, 50}), Error);
-  EXPECT_THROW(score(model_, std::vector<int64_t>(25, 1)), Error);
+  try {
+    score(model_, std::vector<int64_t>(25, 1), "line 7");
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("line 7: got 25 tokens; needed at most 24, the model's positions"));
+  }
 }
 
 }  // namespace

@@ -23,6 +23,9 @@ at::ScalarType arithmetic_dtype(const Tensor& x);
 
 Tensor with_unit_rows(const Tensor& x);
 
+// Rows that a step changes: each of `slot` [n] int64, on the CPU, in 0 .. slots - 1, and no two alike.
+void check_slots(const Tensor& slot, int64_t slots, const char* op);
+
 template <typename Body>
 bool with_body_types(const Tensor& x, const Body& body) {
   if (!x.device().is_cpu()) return false;

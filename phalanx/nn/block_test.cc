@@ -177,8 +177,8 @@ TEST(Model, DeferredWeightGradientsAreTheSameBits) {
   }
 }
 
-TEST(Model, FloatAndHalfAreFiniteAndNearDouble) {
-  TestModel exact(deep_config());
+void expect_near_double(const ModelConfig& config) {
+  TestModel exact(config);
   std::vector<ModulePtr> exact_modules = exact.build();
   WeightGrads grads;
   const Batch exact_batch = testing::make_batch(exact.config());
@@ -186,7 +186,7 @@ TEST(Model, FloatAndHalfAreFiniteAndNearDouble) {
   const Tensor exact_nll = testing::run_forward(exact_modules, exact_batch, none);
   train(exact_modules, exact_batch, grads);
   for (const auto& [dtype, bound] : {std::pair{at::kFloat, 1e-5}, std::pair{at::kBFloat16, 8e-2}}) {
-    TestModel model(deep_config(), dtype);
+    TestModel model(config, dtype);
     std::vector<ModulePtr> modules = model.build();
     const Batch batch = testing::make_batch(model.config(), {.loss_dtype = at::kFloat});
     const Tensor nll = testing::run_forward(modules, batch, none);
@@ -199,6 +199,21 @@ TEST(Model, FloatAndHalfAreFiniteAndNearDouble) {
           << parameter->name << " in " << c10::toString(dtype);
     }
   }
+}
+
+TEST(Model, FloatAndHalfAreFiniteAndNearDouble) {
+  expect_near_double(deep_config());
+  ModelConfig hybrid = deep_config();
+  hybrid.pattern = "M*-m";
+  hybrid.normalization = NormKind::kRmsNorm;
+  hybrid.position_embedding = PositionKind::kNone;
+  hybrid.mamba_head_dim = 6;
+  hybrid.mamba_num_heads = 4;
+  hybrid.mamba_num_groups = 2;
+  hybrid.mamba_state_dim = 3;
+  hybrid.mamba_chunk_size = 3;
+  hybrid.mamba1_state_dim = 3;
+  expect_near_double(hybrid);
 }
 
 // The formula of one `*-` block, counted by hand from the equations of attention.h and mlp.h.

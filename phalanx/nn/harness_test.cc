@@ -44,8 +44,8 @@ TestModel::TestModel(const ModelConfig& config, at::ScalarType dtype, uint64_t s
     parameter->name = spec.name;
     Tensor values = random_tensor(shape, seed * 1000 + parameters_.size(), at::kDouble, 0.3);
     if (spec.parts[0].init == InitKind::kOne) values.add_(1.0);  // norms around one, as they are
-    parameter->data = values.to(dtype);
     const at::ScalarType sums = dtype == at::kDouble ? at::kDouble : at::kFloat;
+    parameter->data = values.to(spec.parts[0].keep_fp32 ? sums : dtype);
     parameter->main_grad = at::full(shape, std::nan(""), at::TensorOptions(sums));
     parameters_[spec.name] = std::move(parameter);
   }

@@ -26,8 +26,8 @@ ModelConfig step_config(int64_t groups, int64_t window, PositionKind position, b
 }
 
 struct Generator {
-  explicit Generator(const ModelConfig& config, int64_t page_size)
-      : model(config), modules(model.build()), cache(shapes(), page_size, at::TensorOptions(at::kDouble)) {}
+  explicit Generator(const ModelConfig& config, int64_t page_size, at::ScalarType dtype = at::kDouble)
+      : model(config, dtype), modules(model.build()), cache(shapes(), page_size, at::TensorOptions(dtype)) {}
 
   std::vector<Cache::LayerShape> shapes() const {
     const ModelConfig& c = model.config();
@@ -85,7 +85,7 @@ const std::vector<std::vector<std::pair<size_t, int64_t>>> kSteps = {
     {{0, 1}},         {{0, 1}, {2, 3}, {1, 1}}};
 
 // Rows compared.
-int expect_steps_equal_forward(Generator& generator) {
+int expect_steps_equal_forward(Generator& generator, double bound = 1e-12) {
   int compared = 0;
   const Batch batch = testing::make_batch(generator.model.config(), {.num_samples = 3});
   const Tensor want = generator.forward_logits(batch);
@@ -102,7 +102,7 @@ int expect_steps_equal_forward(Generator& generator) {
       }
     }
     const Tensor got = generator.step(tokens, positions, rows_slots);
-    EXPECT_LT(relative_error(got, want.index_select(0, at::tensor(rows))), 1e-12);
+    EXPECT_LT(relative_error(got, want.index_select(0, at::tensor(rows))), bound);
     compared += static_cast<int>(rows.size());
   }
   EXPECT_EQ(done, (std::vector<int64_t>{7, 7, 7}));
@@ -149,6 +149,17 @@ TEST(Step, StateSpaceLayersKeepWindowAndState) {
     compared += expect_steps_equal_forward(generator);
   }
   EXPECT_EQ(compared, 3 * 21);
+}
+
+// States stay fp32 beside half windows, keys and values.
+TEST(Step, FloatAndHalfStepsFollowForward) {
+  for (const auto& [dtype, bound] : {std::pair{at::kFloat, 1e-5}, std::pair{at::kBFloat16, 4e-2}}) {
+    Generator generator(state_space_config("M*m-"), /*page_size=*/2, dtype);
+    EXPECT_EQ(expect_steps_equal_forward(generator, bound), 21);
+    EXPECT_EQ(generator.cache.states(0).scalar_type(), at::kFloat);
+    EXPECT_EQ(generator.cache.windows(0).scalar_type(), dtype);
+    EXPECT_EQ(generator.model.find("layers.0.mamba.A_log")->data.scalar_type(), at::kFloat);
+  }
 }
 
 TEST(Step, StatesTakeTheSameMemoryAtAnyLengthAndStartAnew) {

@@ -8,7 +8,6 @@ namespace phalanx {
 namespace {
 
 constexpr int64_t kScanChunk = 128;  // tokens between kept states
-constexpr int64_t kScan1Chunk = 64;  // of kernels/selective_scan
 
 struct Sizes {
   int64_t tokens = 0;  // of a micro-batch on a context rank
@@ -135,7 +134,8 @@ class Layer {
     const int64_t inner = m.inner / layout_.tp;
     elements("mamba1 x z", sizes_.tokens * 2 * inner);
     elements("mamba1 dt B C", sizes_.tokens * m.low_width());
-    const int64_t chunks = layout_.micro_batch * ((model_.sequence + kScan1Chunk - 1) / kScan1Chunk);
+    const int64_t chunks =
+        layout_.micro_batch * ((model_.sequence + kMamba1StateTokens - 1) / kMamba1StateTokens);
     statistics("mamba1 chunk states", chunks * (inner / layout_.cp) * m.state);
     elements("mamba1 scan output", sizes_.tokens * inner);
   }

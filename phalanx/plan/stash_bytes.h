@@ -34,6 +34,8 @@ namespace phalanx {
 
 enum class StashAccount { kPaper, kPhalanx };
 
+inline constexpr int64_t kMamba1StateTokens = 64;  // tokens between the states that Mamba-1 keeps
+
 // Bytes an element of what a rank holds. `optimizer` is what ZeRO-1 splits.
 struct ByteSizes {
   int64_t weight = 2;

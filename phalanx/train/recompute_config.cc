@@ -88,6 +88,8 @@ std::vector<std::string> recompute_violations(const RunConfig& config) {
   }
   require(!paper || !config.model.qk_norm,
           "train.stash_mode paper knows no norms of queries and keys: drop model.qk_norm or the mode");
+  require(!paper || config.model.pattern.find_first_of("Mm") == std::string::npos,
+          "train.stash_mode paper knows no state-space layers: drop M and m from model.pattern or the mode");
   return violations;
 }
 

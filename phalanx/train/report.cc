@@ -85,6 +85,7 @@ RunReport::RunReport(const RunConfig& config, const ReportOptions& options)
       ranks_(options.ranks),
       peak_flops_(options.peak_flops / static_cast<double>(options.ranks)),
       sample_flops_(train_flops(config.model, 1)),
+      logits_flops_(6.0 * static_cast<double>(config.model.hidden_size * config.model.padded_vocab_size())),
       metrics_(metrics_path(config, options.start_over)),
       // TensorBoard hides what earlier files of the folder say about these steps.
       board_(config.log.tensorboard_dir, {.first_step = options.first_step, .wall_clock = {}}),
@@ -94,8 +95,9 @@ RunReport::RunReport(const RunConfig& config, const ReportOptions& options)
              .terminal = stderr_terminal()},
             to_stderr, monotonic_seconds) {}
 
-void RunReport::step(StepMetrics& metrics, int64_t samples) {
-  const double flops = sample_flops_ * static_cast<double>(samples);
+void RunReport::step(StepMetrics& metrics, int64_t samples, int64_t counted) {
+  const double flops = sample_flops_ * static_cast<double>(samples) -
+                       logits_flops_ * static_cast<double>(metrics.tokens - counted);
   metrics.tokens_per_s = metrics.seconds > 0 ? static_cast<double>(metrics.tokens) / metrics.seconds : 0;
   metrics.tflops = tflops_per_device(flops, metrics.seconds, ranks_);
   metrics.mfu = mfu(flops, metrics.seconds, ranks_, peak_flops_);

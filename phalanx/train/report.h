@@ -46,8 +46,9 @@ class RunReport {
  public:
   RunReport(const RunConfig& config, const ReportOptions& options);
 
-  // Fills the rates from `seconds` and writes the record everywhere.
-  void step(StepMetrics& metrics, int64_t samples);
+  // Fills the rates from `seconds` and `tokens`, of which `counted` are in the loss, and writes the record everywhere. The
+  // others need no logits, so these are not counted as work.
+  void step(StepMetrics& metrics, int64_t samples, int64_t counted);
   // Lines for the log that do not tear the progress line: a warning, and a plain one.
   void say(const std::string& text);
   void note(const std::string& text);
@@ -61,6 +62,7 @@ class RunReport {
   int64_t ranks_;
   double peak_flops_;    // a rank's share
   double sample_flops_;  // of a sample, forward and backward
+  double logits_flops_;  // of a token, in those
   MetricsWriter metrics_;
   TensorBoardWriter board_;
   ProgressLine line_;

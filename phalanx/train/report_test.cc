@@ -43,7 +43,28 @@ TEST(FlopsShape, TakesTheResolvedSizes) {
   EXPECT_EQ(shape.gated_mlp, is_gated(m.activation));
 }
 
-TEST(RunReport, CountsFlopsARankAndTheWholeRunsTokens) {
+// By hand, per token and forward: products with 2 x 16 x 84 and 2 x 32 x 16, 4 taps of 48 channels, a scan in chunks of 64
+// (64 x (2 x 4 + 32) + 4 x 32 x 4); attention 2 x 4 x 16 x 16 and half of 8 keys, 2 x 8 x 16; an MLP of 64.
+TEST(TrainFlops, CountsAScanByItsProducts) {
+  for (const auto& [pattern, per_token] :
+       {std::pair{"M", 2688 + 1024 + 384 + 3072}, std::pair{"M*-", 7168 + 2048 + 256 + 4096}}) {
+    ModelConfig m;
+    m.pattern = pattern;
+    m.hidden_size = 16;
+    m.num_attention_heads = 2;
+    m.mamba_num_heads = 4;
+    m.mamba_head_dim = 8;
+    m.mamba_num_groups = 2;
+    m.mamba_state_dim = 4;
+    m.vocab_size = 50;
+    m.seq_length = 8;
+    finalize(m);
+    const auto head = static_cast<double>(2 * 16 * m.padded_vocab_size());
+    EXPECT_DOUBLE_EQ(train_flops(m, 2), 3 * 16 * (per_token + head)) << pattern;
+  }
+}
+
+TEST(RunReport, CountsTheWorkARankAndTheTokensOfAll) {
   RunConfig config;
   config.model = model_of("*-");
   config.runtime.run_dir =
@@ -51,14 +72,19 @@ TEST(RunReport, CountsFlopsARankAndTheWholeRunsTokens) {
   config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
   std::filesystem::create_directories(config.runtime.run_dir);
   const double flops = 3 * train_flops(config.model, 1);
-  RunReport report(config, {.last_step = 1, .ranks = 4, .peak_flops = 2 * flops});
-  StepMetrics metrics{.step = 1, .tokens = 24, .seconds = 2};
-  report.step(metrics, 3);
+  RunReport report(config, {.last_step = 2, .ranks = 4, .peak_flops = 2 * flops});
+  StepMetrics all{.step = 1, .tokens = 24, .seconds = 2};
+  report.step(all, 3, 24);
+  EXPECT_DOUBLE_EQ(all.tokens_per_s, 12);
+  EXPECT_DOUBLE_EQ(all.tflops, flops / 2 / 4 / 1e12);
+  EXPECT_DOUBLE_EQ(all.mfu, 0.25);
+  StepMetrics some{.step = 2, .tokens = 24, .seconds = 2};
+  report.step(some, 3, 4);
   report.finish();
   std::filesystem::remove_all(config.runtime.run_dir);
-  EXPECT_DOUBLE_EQ(metrics.tokens_per_s, 12);
-  EXPECT_DOUBLE_EQ(metrics.tflops, flops / 2 / 4 / 1e12);
-  EXPECT_DOUBLE_EQ(metrics.mfu, 0.25);
+  const auto logits = static_cast<double>(config.model.hidden_size * config.model.padded_vocab_size());
+  EXPECT_DOUBLE_EQ(some.tokens_per_s, 12);
+  EXPECT_DOUBLE_EQ(some.tflops, (flops - 20 * 6 * logits) / 2 / 4 / 1e12);
 }
 
 }  // namespace

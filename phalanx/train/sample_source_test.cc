@@ -11,48 +11,25 @@
 #include "phalanx/base/fs.h"
 #include "phalanx/data/indexed_writer.h"
 #include "phalanx/tokenizer/make_tokenizer.h"
+#include "phalanx/train/test_sample_source.h"
 
 namespace phalanx {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::read_tokens;
+using testing::SampleSourceFolder;
+using testing::source_error;
 
 class SampleSourceTest : public ::testing::Test {
  protected:
-  // Sequence i of a data set holds 3 + i % 5 tokens base + i.
-  std::string write(const std::string& name, int base, int count) const {
-    const std::string prefix = folder_.path() + "/" + name;
-    IndexedDatasetWriter writer(prefix, base < 256 ? TokenDtype::kUint8 : TokenDtype::kInt32);
-    for (int i = 0; i < count; ++i) {
-      writer.add_sequence(std::vector<int32_t>(static_cast<size_t>(3 + i % 5), base + i));
-      writer.end_document();
-    }
-    writer.commit();
-    return prefix;
-  }
-
-  static std::vector<int64_t> read(const SampleSource& source, int64_t k, int64_t seq_length) {
-    std::vector<int64_t> tokens(static_cast<size_t>(seq_length) + 1);
-    std::vector<uint8_t> mask(static_cast<size_t>(seq_length));
-    source.read(k, tokens, mask);
-    return tokens;
-  }
-
-  static std::string error_of(const DataConfig& config, const SampleSourceOptions& options) {
-    try {
-      make_sample_source(config, SplitPart::kTrain, options);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "(no error)";
-  }
-
-  TemporaryDirectory folder_;
+  SampleSourceFolder folder_;
 };
 
 TEST_F(SampleSourceTest, EveryPartReadsItsBlend) {
-  const std::string a = write("a", 0, 60), b = write("b", 100, 60), c = write("c", 1000, 60);
+  const std::string a = folder_.write("a", 0, 60), b = folder_.write("b", 100, 60),
+                    c = folder_.write("c", 1000, 60);
   DataConfig config;
   config.train_data_path = {"1", a, "3", b};
   config.valid_data_path = {c};
@@ -64,34 +41,34 @@ TEST_F(SampleSourceTest, EveryPartReadsItsBlend) {
   ASSERT_GE(valid->num_samples(), 40);
   int of_b = 0;
   for (int64_t k = 0; k < 40; ++k) {
-    const std::vector<int64_t> tokens = read(*train, k, 6);
+    const std::vector<int64_t> tokens = read_tokens(*train, k, 6);
     const bool from_b = tokens[0] >= 100;
     of_b += from_b ? 1 : 0;
     for (const int64_t t : tokens) EXPECT_EQ(t >= 100, from_b);
-    for (const int64_t t : read(*valid, k, 6)) EXPECT_GE(t, 1000);
+    for (const int64_t t : read_tokens(*valid, k, 6)) EXPECT_GE(t, 1000);
   }
   EXPECT_EQ(of_b, 30);
 }
 
 TEST_F(SampleSourceTest, ABlendIsCutByTheSplit) {
-  const std::string a = write("a", 0, 60), b = write("b", 100, 40);
+  const std::string a = folder_.write("a", 0, 60), b = folder_.write("b", 100, 40);
   DataConfig config;
   config.data_path = {"0.5", a, "0.5", b};
   config.split = "5,5,0";
   const SampleSourceOptions options{.seq_length = 6, .seed = 3, .num_samples = 30};
   const auto valid = make_sample_source(config, SplitPart::kValid, options);
   for (int64_t k = 0; k < 30; ++k) {
-    for (const int64_t t : read(*valid, k, 6)) EXPECT_TRUE((t >= 30 && t < 60) || t >= 120) << t;
+    for (const int64_t t : read_tokens(*valid, k, 6)) EXPECT_TRUE((t >= 30 && t < 60) || t >= 120) << t;
   }
   EXPECT_EQ(make_sample_source(config, SplitPart::kTest, options), nullptr);
 }
 
 TEST_F(SampleSourceTest, TooFewSamplesWithoutWeights) {
   DataConfig config;
-  config.data_path = {write("a", 0, 60), write("b", 100, 60), write("c", 200, 50)};
+  config.data_path = {folder_.write("a", 0, 60), folder_.write("b", 100, 60), folder_.write("c", 200, 50)};
   SampleSourceOptions options{.seq_length = 6, .num_samples = 1000};
   EXPECT_THAT(
-      error_of(config, options),
+      source_error(config, options),
       HasSubstr("the train data: got 133 samples in one pass over 3 data sets without weights; needed 1000. "
                 "Fix: give weights"));
   options.may_be_short = true;
@@ -100,26 +77,27 @@ TEST_F(SampleSourceTest, TooFewSamplesWithoutWeights) {
 
 TEST_F(SampleSourceTest, BadSettings) {
   DataConfig config;
-  config.data_path = {write("a", 0, 60)};
+  config.data_path = {folder_.write("a", 0, 60)};
   const SampleSourceOptions options{.seq_length = 6, .num_samples = 10};
   config.mid_level_dataset_surplus = -0.1;
-  EXPECT_THAT(error_of(config, options),
+  EXPECT_THAT(source_error(config, options),
               HasSubstr("data.mid_level_dataset_surplus: got -0.1; needed a share"));
   config.mid_level_dataset_surplus = 0.005;
   config.num_dataset_builder_threads = -1;
-  EXPECT_THAT(error_of(config, options), HasSubstr("data.num_dataset_builder_threads: got -1"));
+  EXPECT_THAT(source_error(config, options), HasSubstr("data.num_dataset_builder_threads: got -1"));
   config.num_dataset_builder_threads = 2;
   config.fim_data = true;
-  EXPECT_THAT(error_of(config, options), HasSubstr("data.fim_data: got no tokenizer"));
+  EXPECT_THAT(source_error(config, options), HasSubstr("data.fim_data: got no tokenizer"));
   config.fim_data = false;
   config.train_data_path = {"x"};
-  EXPECT_THAT(error_of(config, options), HasSubstr("data: got both data.data_path and data.train_data_path"));
+  EXPECT_THAT(source_error(config, options),
+              HasSubstr("data: got both data.data_path and data.train_data_path"));
 }
 
 // The first rank builds and writes before the barrier, the other one reads behind it; without a shared folder it builds.
 TEST_F(SampleSourceTest, RanksShareTheCache) {
   DataConfig config;
-  config.data_path = {"1", write("a", 0, 60), "2", write("b", 100, 60)};
+  config.data_path = {"1", folder_.write("a", 0, 60), "2", folder_.write("b", 100, 60)};
   config.num_dataset_builder_threads = 2;
   std::vector<std::string> events;
   const std::string cache = folder_.path() + "/run/cache";
@@ -141,8 +119,8 @@ TEST_F(SampleSourceTest, RanksShareTheCache) {
   const auto fourth = make_sample_source(config, SplitPart::kTrain, options);
   EXPECT_TRUE(path_exists(config.data_cache_path));
   for (int64_t k = 0; k < 50; ++k) {
-    const std::vector<int64_t> tokens = read(*first, k, 6);
-    for (const auto* other : {&second, &third, &fourth}) EXPECT_EQ(read(**other, k, 6), tokens);
+    const std::vector<int64_t> tokens = read_tokens(*first, k, 6);
+    for (const auto* other : {&second, &third, &fourth}) EXPECT_EQ(read_tokens(**other, k, 6), tokens);
   }
 }
 
@@ -176,10 +154,10 @@ TEST_F(SampleSourceTest, FillInTheMiddleIsAFunctionOfTheSample) {
   const auto plain = make_sample_source(config, SplitPart::kTrain, options);
   std::vector<std::vector<int64_t>> all;
   int turned = 0;
-  for (int64_t k = 0; k < 20; ++k) all.push_back(read(*source, k, 64));
+  for (int64_t k = 0; k < 20; ++k) all.push_back(read_tokens(*source, k, 64));
   for (int64_t k = 19; k >= 7; --k) {
-    EXPECT_EQ(read(*resumed, k, 64), all[static_cast<size_t>(k)]);
-    turned += all[static_cast<size_t>(k)] != read(*plain, k, 64) ? 1 : 0;
+    EXPECT_EQ(read_tokens(*resumed, k, 64), all[static_cast<size_t>(k)]);
+    turned += all[static_cast<size_t>(k)] != read_tokens(*plain, k, 64) ? 1 : 0;
   }
   EXPECT_GT(turned, 8);
 }
@@ -280,7 +258,7 @@ TEST(MicroBatchRules, SequencesOfTheFileAreDocuments) {
 
 TEST_F(SampleSourceTest, SequencesComeFromTheFile) {
   DataConfig config;
-  config.data_path = {write("a", 0, 60)};
+  config.data_path = {folder_.write("a", 0, 60)};
   config.split = "1";
   const auto source = make_sample_source(config, SplitPart::kTrain, {.seq_length = 16, .num_samples = 5});
   for (int64_t k = 0; k < 5; ++k) {

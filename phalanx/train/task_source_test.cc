@@ -6,16 +6,17 @@
 #include <cmath>
 #include <set>
 
-#include "phalanx/base/error.h"
-#include "phalanx/base/fs.h"
-#include "phalanx/data/indexed_writer.h"
 #include "phalanx/data/packed_tasks.h"
 #include "phalanx/tokenizer/make_tokenizer.h"
+#include "phalanx/train/test_sample_source.h"
 
 namespace phalanx {
 namespace {
 
 using ::testing::HasSubstr;
+using testing::read_tokens;
+using testing::SampleSourceFolder;
+using testing::source_error;
 
 constexpr int64_t kLength = 160;
 
@@ -26,35 +27,7 @@ class TaskSourceTest : public ::testing::Test {
     options_ = {.seq_length = kLength, .seed = 3, .num_samples = 40, .tokenizer = tokenizer_.get()};
   }
 
-  // Sequence i holds 3 + i % 5 tokens 1000 + i, which is no text of a task.
-  std::string write(const std::string& name, int count) const {
-    const std::string prefix = folder_.path() + "/" + name;
-    IndexedDatasetWriter writer(prefix, TokenDtype::kUint16);
-    for (int i = 0; i < count; ++i) {
-      writer.add_sequence(std::vector<int32_t>(static_cast<size_t>(3 + i % 5), 1000 + i));
-      writer.end_document();
-    }
-    writer.commit();
-    return prefix;
-  }
-
-  static std::vector<int64_t> read(const SampleSource& source, int64_t k) {
-    std::vector<int64_t> tokens(kLength + 1);
-    std::vector<uint8_t> mask(kLength);
-    source.read(k, tokens, mask);
-    return tokens;
-  }
-
-  static std::string error_of(const DataConfig& config, const SampleSourceOptions& options) {
-    try {
-      make_sample_source(config, SplitPart::kTrain, options);
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "(no error)";
-  }
-
-  TemporaryDirectory folder_;
+  SampleSourceFolder folder_;
   std::unique_ptr<Tokenizer> tokenizer_ = make_tokenizer({.type = "ByteTokenizer"});
   DataConfig config_;
   SampleSourceOptions options_;
@@ -67,11 +40,12 @@ TEST_F(TaskSourceTest, PartsShareNoSample) {
   EXPECT_EQ(train->num_samples(), 40);
   std::set<std::vector<int64_t>> seen;
   for (int64_t k = 0; k < 40; ++k) {
-    seen.insert(read(*train, k));
-    seen.insert(read(*valid, k));
+    seen.insert(read_tokens(*train, k, kLength));
+    seen.insert(read_tokens(*valid, k, kLength));
   }
   EXPECT_EQ(seen.size(), 80u);
-  for (int64_t k = 39; k >= 0; --k) EXPECT_EQ(read(*again, k), read(*train, k));
+  for (int64_t k = 39; k >= 0; --k)
+    EXPECT_EQ(read_tokens(*again, k, kLength), read_tokens(*train, k, kLength));
 }
 
 bool same(const HostBatch& a, size_t sample_of_a, const HostBatch& b, size_t sample_of_b) {
@@ -90,7 +64,7 @@ bool same(const HostBatch& a, size_t sample_of_a, const HostBatch& b, size_t sam
 TEST_F(TaskSourceTest, LayoutsDoNotChangeASample) {
   for (const bool mixed : {false, true}) {
     if (mixed) {
-      config_.data_path = {write("files", 300)};
+      config_.data_path = {folder_.write("files", 1000, 300)};
       config_.split = "1";
       config_.tasks_fraction = 0.4;
     }
@@ -140,14 +114,15 @@ TEST_F(TaskSourceTest, EachTextIsADocument) {
       ASSERT_EQ(by_end.position[i], by_start.position[i]);
     }
     several += by_end.document[text - 1] > 1 ? 1 : 0;
-    EXPECT_EQ(by_end.labels[kLength - 1], read(*source, k)[kLength]);
+    EXPECT_EQ(by_end.labels[kLength - 1], read_tokens(*source, k, kLength)[kLength]);
     for (size_t i = 0; i + 1 < kLength; ++i) EXPECT_EQ(by_end.labels[i], by_end.tokens[i + 1]);
   }
   EXPECT_GT(several, 10);
 }
 
 TEST_F(TaskSourceTest, MixesByTheFractionWithoutGaps) {
-  const std::string prefix = write("files", 300);
+  const std::string prefix =
+      folder_.write("files", 1000, 300);  // tokens from 1000 on are of no text of a task
   const auto tasks = make_sample_source(config_, SplitPart::kTrain, options_);
   DataConfig only_files;
   only_files.data_path = {prefix};
@@ -161,10 +136,10 @@ TEST_F(TaskSourceTest, MixesByTheFractionWithoutGaps) {
     ASSERT_GE(mixed->num_samples(), 40);
     int64_t of_tasks = 0, of_files = 0;
     for (int64_t k = 0; k < 40; ++k) {
-      const std::vector<int64_t> tokens = read(*mixed, k);
+      const std::vector<int64_t> tokens = read_tokens(*mixed, k, kLength);
       const bool is_task = tokens[0] < 1000;
       if (is_task) {
-        EXPECT_EQ(tokens, read(*tasks, of_tasks++)) << k;
+        EXPECT_EQ(tokens, read_tokens(*tasks, of_tasks++, kLength)) << k;
       } else {
         for (const int64_t t : tokens) EXPECT_GE(t, 1000);
         ++of_files;
@@ -199,7 +174,7 @@ TEST_F(TaskSourceTest, MixesByTheFractionWithoutGaps) {
   EXPECT_EQ(mix.files(epoch->num_samples()), plain->num_samples()) << "one epoch of the files";
   for (int64_t k = 0, file = 0; k < epoch->num_samples(); ++k) {
     if (mix.is_task(k)) continue;
-    EXPECT_EQ(read(*epoch, k), read(*plain, file)) << k;
+    EXPECT_EQ(read_tokens(*epoch, k, kLength), read_tokens(*plain, file, kLength)) << k;
     ++file;
   }
 }
@@ -227,22 +202,22 @@ TEST(TaskMix, SharesAreExactAtEveryPlace) {
 TEST_F(TaskSourceTest, SaysWhatIsWrong) {
   SampleSourceOptions none = options_;
   none.tokenizer = nullptr;
-  EXPECT_THAT(error_of(config_, none), HasSubstr("data.tasks: got no tokenizer; needed one"));
+  EXPECT_THAT(source_error(config_, none), HasSubstr("data.tasks: got no tokenizer; needed one"));
   DataConfig wrong = config_;
   wrong.tasks.push_back("copy words=9..2");
-  EXPECT_THAT(error_of(wrong, options_), HasSubstr("data.tasks, entry 3: got words=9..2"));
+  EXPECT_THAT(source_error(wrong, options_), HasSubstr("data.tasks, entry 3: got words=9..2"));
   wrong = config_;
   wrong.tasks.push_back("phonebook entries=40");
-  EXPECT_THAT(error_of(wrong, options_), HasSubstr("data.tasks, entry 3: got phonebook of 40 entries"));
+  EXPECT_THAT(source_error(wrong, options_), HasSubstr("data.tasks, entry 3: got phonebook of 40 entries"));
   wrong = config_;
-  wrong.data_path = {write("files", 300)};
+  wrong.data_path = {folder_.write("files", 1000, 300)};
   wrong.split = "1";
   for (const double fraction : {0.0, 1.0, -0.5, 1e-12, std::nan("")}) {
     wrong.tasks_fraction = fraction;
-    EXPECT_THAT(error_of(wrong, options_), HasSubstr("data.tasks_fraction: got")) << fraction;
+    EXPECT_THAT(source_error(wrong, options_), HasSubstr("data.tasks_fraction: got")) << fraction;
   }
   wrong.tasks_fraction = 0.5;
-  EXPECT_EQ(error_of(wrong, options_), "(no error)");
+  EXPECT_EQ(source_error(wrong, options_), "(no error)");
   // A part without documents is no part of tasks alone.
   EXPECT_EQ(make_sample_source(wrong, SplitPart::kTest, options_), nullptr);
 }

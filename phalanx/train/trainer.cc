@@ -135,7 +135,7 @@ void Trainer::check_finite(const StepOutcome& outcome) const {
                       std::to_string(progress_.step + 1)});
 }
 
-void Trainer::one_step(StepMetrics& metrics) {
+int64_t Trainer::one_step(StepMetrics& metrics) {
   const int64_t step = progress_.step + 1;
   const int64_t samples = samples_of_step(progress_.consumed_samples);
   const auto& skip = config_.train.iterations_to_skip;
@@ -170,9 +170,11 @@ void Trainer::one_step(StepMetrics& metrics) {
     const double norm = optimizer_->weight_norm();
     if (report_) report_->note(fmt::format("step {}: norm of the weights {:.6f}", step, norm));
   }
-  if (!outcome.applied && scaler_.is_dynamic()) return;  // the scale was too large: no outlier
+  if (!outcome.applied && scaler_.is_dynamic())
+    return outcome.counted;  // the scale was too large: no outlier
   const OutlierVerdict verdict = outliers_.observe(step, outcome.loss, outcome.grad_norm);
   if (!verdict.ok() && report_) report_->say(verdict.message);
+  return outcome.counted;
 }
 
 void Trainer::evaluate(StepMetrics& metrics, const InterruptGuard& interrupt) {
@@ -275,12 +277,12 @@ TrainSummary Trainer::run(InterruptGuard& interrupt) {
     StepMetrics metrics;
     const double before = monotonic_seconds();
     const int64_t consumed = progress_.consumed_samples;
-    one_step(metrics);
+    const int64_t counted = one_step(metrics);
     metrics.seconds = monotonic_seconds() - before;
     metrics.data_stall = waited_seconds_ / metrics.seconds;
     const auto& t = config_.train;
     if (t.eval_interval && (progress_.step % *t.eval_interval == 0 || done())) evaluate(metrics, interrupt);
-    if (report_) report_->step(metrics, progress_.consumed_samples - consumed);
+    if (report_) report_->step(metrics, progress_.consumed_samples - consumed, counted);
     summary.last_loss = metrics.loss;
     if (metrics.valid_loss) summary.valid_loss = metrics.valid_loss;
     if (metrics.valid_bpb) summary.valid_bpb = metrics.valid_bpb;

@@ -78,7 +78,7 @@ class Trainer {
   std::unique_ptr<SampleSource> open_source(SplitPart part, int64_t num_samples) const;
   void load_folder(const std::string& folder, bool own_run);
   void save();
-  void one_step(StepMetrics& metrics);
+  int64_t one_step(StepMetrics& metrics);  // how many labels counted
   void evaluate(StepMetrics& metrics, const InterruptGuard& interrupt);
   void fill_from_record(TrainSummary& summary) const;
   void check_finite(const StepOutcome& outcome) const;

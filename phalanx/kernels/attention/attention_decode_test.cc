@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "phalanx/kernels/attention/attention.h"
+#include "phalanx/kernels/test_targets.h"
 #include "phalanx/tensor/gradient_check.h"
 
 namespace phalanx::kernels {
@@ -147,6 +150,20 @@ TEST(AttentionDecode, FloatAndHalfAreAsCloseAsPlainOps) {
                              window);
         }
       }
+    }
+  }
+}
+
+TEST(AttentionDecode, EveryVectorWidthIsAsClose) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const auto& [heads, groups, head_dim] :
+         {std::array{16, 2, 64}, std::array{3, 1, 80}, std::array{2, 2, 16}}) {
+      const Stored s = stored({heads, groups, head_dim, 16, {1, 17, 300}}, dtype);
+      const AttentionSpec spec{.scale = 0.125};
+      const Tensor plain = by_step(s, spec, dtype), exact = by_step(s, spec, at::kDouble);
+      phalanx::testing::for_each_target([&](const std::string& target) {
+        EXPECT_EQ(fused_error(decode(s, spec), plain, exact), "") << target << " " << head_dim;
+      });
     }
   }
 }

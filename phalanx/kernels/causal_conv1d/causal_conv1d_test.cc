@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include "phalanx/kernels/causal_conv1d/test_conv.h"
+#include "phalanx/kernels/test_targets.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -144,20 +144,14 @@ TEST(CausalConv1d, TheBitsDoNotDependOnTheThreadCount) {
 }
 
 TEST(CausalConv1d, TheBitsDoNotDependOnTheVectors) {
-  const int64_t supported = hwy::SupportedTargets();
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     const Inputs i = inputs({2, 70, 531, 4, true, true, true}).to(dtype);
     const Tensor y = causal_conv1d_forward(i.in);
     const Gradients g = backward(i);
-    for (const int64_t target : {int64_t{HWY_AVX2}, int64_t{HWY_STATIC_TARGET}}) {
-      if ((supported & target) == 0) continue;
-      hwy::SetSupportedTargetsForTest(target);
-      hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-      EXPECT_TRUE(at::equal(causal_conv1d_forward(i.in), y)) << hwy::TargetName(target);
+    phalanx::testing::for_each_target([&](const std::string& target) {
+      EXPECT_TRUE(at::equal(causal_conv1d_forward(i.in), y)) << target;
       expect_same_bits(backward(i), g);
-    }
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    });
   }
 }
 

@@ -3,10 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include "phalanx/kernels/gated_norm/gated_norm_ref.h"
 #include "phalanx/kernels/gated_norm/test_gated_norm.h"
+#include "phalanx/kernels/test_targets.h"
 #include "phalanx/tensor/gradient_check.h"
 
 namespace phalanx::kernels {
@@ -171,7 +171,6 @@ void expect_same_bits(const Inputs& in, const GatedNormSpec& spec, const GatedNo
 
 TEST(GatedNorm, TheBitsDependNeitherOnTheThreadsNorOnTheVectors) {
   const int threads = at::get_num_threads();
-  const int64_t supported = hwy::SupportedTargets();
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const bool first : {false, true}) {
       const Case c{600, 130, 65, first};
@@ -183,14 +182,7 @@ TEST(GatedNorm, TheBitsDependNeitherOnTheThreadsNorOnTheVectors) {
         at::set_num_threads(n);
         expect_same_bits(in, spec_of(c), f, g);
       }
-      for (const int64_t target : {int64_t{HWY_AVX2}, int64_t{HWY_STATIC_TARGET}}) {
-        if ((supported & target) == 0) continue;
-        hwy::SetSupportedTargetsForTest(target);
-        hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-        expect_same_bits(in, spec_of(c), f, g);
-      }
-      hwy::SetSupportedTargetsForTest(0);
-      hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+      phalanx::testing::for_each_target([&](const std::string&) { expect_same_bits(in, spec_of(c), f, g); });
     }
   }
   at::set_num_threads(threads);

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "phalanx/kernels/gemm/gemm_routes.h"
+#include "phalanx/kernels/test_targets.h"
 #include "phalanx/tensor/gradient_check.h"
 
 namespace phalanx::kernels {
@@ -51,6 +52,18 @@ TEST(GemmFewRows, EveryNumberOfRowsAndEndsOfBlocks) {
       }
     }
   }
+}
+
+TEST(GemmFewRows, EveryVectorWidth) {
+  phalanx::testing::for_each_target([](const std::string& target) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      for (const int64_t rows : {1, 3, 16}) {
+        for (const int64_t length : {7, 33, 131}) {
+          expect_product(values(rows, length, 3, dtype), values(37, length, 17, dtype), target);
+        }
+      }
+    }
+  });
 }
 
 TEST(GemmFewRows, LongRowsAndManyColumns) {

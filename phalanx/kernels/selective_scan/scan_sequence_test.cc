@@ -293,6 +293,11 @@ TEST(SelectiveScanDeathTest, WrongArgumentsAreBugs) {
   EXPECT_DEATH(selective_scan_forward(with(&ScanInputs::initial, s.in.initial.narrow(0, 0, 1))),
                "initial Float");
   EXPECT_DEATH(selective_scan_step(s.in, s.in.initial, at::arange(2)), "needed 2 dims");
+  ScanInputs row = s.in;
+  for (size_t i = 0; i < kRowLeaves; ++i) row.*scan_leaves()[i] = (s.in.*scan_leaves()[i]).select(1, 0);
+  const Tensor pool = s.in.initial.contiguous();
+  EXPECT_DEATH(selective_scan_step(row, pool, at::tensor({0, 2}, at::kLong)), "slot 2 of 2");
+  EXPECT_DEATH(selective_scan_step(row, pool, at::tensor({1, 1}, at::kLong)), "slot 1 occurs twice");
 }
 
 }  // namespace

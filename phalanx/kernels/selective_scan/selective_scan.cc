@@ -290,6 +290,7 @@ Tensor selective_scan_step(const ScanInputs& in, const Tensor& states, const Ten
                 fmt::format("selective_scan: states {}, needed [slots, C, N], contiguous", shape_of(states)));
   check(states, {states.size(0), sizes.channels, sizes.states}, arithmetic_dtype(in.x), "states");
   if (!in.x.device().is_cpu()) return selective_scan_step_ref(in, states, slot);
+  check_slots(slot, states.size(0), "selective_scan");
   if (arithmetic_dtype(in.x) == at::kDouble) return step_cpu<double>(in, sizes, states, slot);
   return step_cpu<float>(in, sizes, states, slot);
 }

@@ -4,12 +4,12 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <limits>
 
 #include "phalanx/kernels/selective_scan/scan_test_case.h"
+#include "phalanx/kernels/test_targets.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -160,20 +160,14 @@ TEST(SelectiveScan, TheBitsDoNotDependOnTheVectors) {
   const ScanRun widest = run_scan(s);
   const ScanForward forward = selective_scan_forward_ref(exact.in, exact.chunk);
   const std::vector<Tensor> gradients = expected_gradients(exact);
-  const int64_t supported = hwy::SupportedTargets();
   const ScanRun plain = run_scan(s, /*plain=*/true);
-  for (const int64_t target : {int64_t{HWY_AVX3}, int64_t{HWY_AVX2}, int64_t{HWY_SCALAR}}) {
-    if ((supported & target) == 0) continue;
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  phalanx::testing::for_each_target([&](const std::string& target) {
     const ScanRun run = run_scan(s);
-    if (target == HWY_AVX3 || target == HWY_AVX2) {
-      EXPECT_TRUE(same_bits(run, widest)) << hwy::TargetName(target);
+    if (target.starts_with("AVX")) {
+      EXPECT_TRUE(same_bits(run, widest)) << target;
     }
-    expect_close(run, plain, forward, gradients, hwy::TargetName(target));
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    expect_close(run, plain, forward, gradients, target);
+  });
 }
 
 TEST(SelectiveScan, TheBitsDoNotDependOnTheThreadCount) {

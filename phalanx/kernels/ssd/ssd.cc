@@ -263,11 +263,7 @@ Tensor ssd_step(const SsdInputs& in, const SsdSpec& spec, const Tensor& states, 
   check_is(slot, {in.x.size(0)}, at::kLong, "slot");
   if (!in.x.device().is_cpu()) return ssd_step_ref(in, spec, states, slot);
   const Tensor slots = slot.contiguous();
-  for (int64_t row = 0; row < slots.numel(); ++row) {
-    const int64_t place = slots.const_data_ptr<int64_t>()[row];
-    PHALANX_CHECK(place >= 0 && place < states.size(0),
-                  fmt::format("ssd_step: slot {} of {}", place, states.size(0)));
-  }
+  check_slots(slots, states.size(0), "ssd_step");
   Tensor y = at::empty(in.x.sizes(), states.options());
   with_type(in.x, [&](auto type) { step_rows<decltype(type)>(in, spec, states, slots, y); });
   return y.to(in.x.scalar_type());

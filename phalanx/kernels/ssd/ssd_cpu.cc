@@ -248,15 +248,17 @@ void step(const SsdStep<T>& s) {
   }
 }
 
-SsdBodies<float> float_bodies() {
-  return {decays<float>,     forward_matrix<float>, backward_matrix<float>,
-          scale_rows<float>, transpose<float>,      dot<float>,
-          step<float>};
+const SsdBodies<float>& float_bodies() {
+  static const SsdBodies<float> table = {decays<float>,     forward_matrix<float>, backward_matrix<float>,
+                                         scale_rows<float>, transpose<float>,      dot<float>,
+                                         step<float>};
+  return table;
 }
-SsdBodies<double> double_bodies() {
-  return {decays<double>,     forward_matrix<double>, backward_matrix<double>,
-          scale_rows<double>, transpose<double>,      dot<double>,
-          step<double>};
+const SsdBodies<double>& double_bodies() {
+  static const SsdBodies<double> table = {decays<double>,     forward_matrix<double>, backward_matrix<double>,
+                                          scale_rows<double>, transpose<double>,      dot<double>,
+                                          step<double>};
+  return table;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -271,14 +273,12 @@ HWY_EXPORT(double_bodies);
 
 template <>
 const SsdBodies<float>& ssd_bodies() {
-  static const SsdBodies<float> table = HWY_DYNAMIC_DISPATCH(float_bodies)();
-  return table;
+  return HWY_DYNAMIC_DISPATCH(float_bodies)();
 }
 
 template <>
 const SsdBodies<double>& ssd_bodies() {
-  static const SsdBodies<double> table = HWY_DYNAMIC_DISPATCH(double_bodies)();
-  return table;
+  return HWY_DYNAMIC_DISPATCH(double_bodies)();
 }
 
 }  // namespace phalanx::kernels

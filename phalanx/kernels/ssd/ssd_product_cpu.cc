@@ -307,11 +307,15 @@ void ranged(const SsdSizes& s, const SsdLeft<T>& a, const SsdRight<T>& b, const 
   for_tiles<T>(Ranged<T, false>{s, a, b, ranges, out}, s.rows, s.columns);
 }
 
-SsdProducts<float> float_products() {
-  return {product<float>, onto<float>, pair<float>, dots<float>, ranged<float>};
+const SsdProducts<float>& float_products() {
+  static const SsdProducts<float> table = {product<float>, onto<float>, pair<float>, dots<float>,
+                                           ranged<float>};
+  return table;
 }
-SsdProducts<double> double_products() {
-  return {product<double>, onto<double>, pair<double>, dots<double>, ranged<double>};
+const SsdProducts<double>& double_products() {
+  static const SsdProducts<double> table = {product<double>, onto<double>, pair<double>, dots<double>,
+                                            ranged<double>};
+  return table;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -326,14 +330,12 @@ HWY_EXPORT(double_products);
 
 template <>
 const SsdProducts<float>& ssd_products() {
-  static const SsdProducts<float> table = HWY_DYNAMIC_DISPATCH(float_products)();
-  return table;
+  return HWY_DYNAMIC_DISPATCH(float_products)();
 }
 
 template <>
 const SsdProducts<double>& ssd_products() {
-  static const SsdProducts<double> table = HWY_DYNAMIC_DISPATCH(double_products)();
-  return table;
+  return HWY_DYNAMIC_DISPATCH(double_products)();
 }
 
 }  // namespace phalanx::kernels

@@ -134,6 +134,7 @@ TEST(SsdStepDeathTest, WrongArgumentsAreBugs) {
   for (Tensor* tensor : {&row.x, &row.dt, &row.B, &row.C}) *tensor = tensor->select(1, 0);
   const Tensor states = at::zeros({3, 4, 5, 6}, at::kDouble);
   EXPECT_DEATH(ssd_step(row, {}, states, at::tensor({0, 3}, at::kLong)), "slot 3 of 3");
+  EXPECT_DEATH(ssd_step(row, {}, states, at::tensor({1, 1}, at::kLong)), "slot 1 occurs twice");
   EXPECT_DEATH(ssd_step(row, {}, states, at::tensor({0}, at::kLong)), "slot is Long \\[1\\]");
   EXPECT_DEATH(ssd_step(row, {}, states.to(at::kFloat), at::tensor({0, 1}, at::kLong)), "states is Float");
   EXPECT_DEATH(ssd_step(row, {}, states.transpose(0, 1), at::tensor({0, 1}, at::kLong)), "contiguous");
@@ -172,6 +173,55 @@ struct Extreme {
   bool silent;   // no input after the first rows: the state only decays
 };
 
+const std::vector<Extreme>& extremes() {
+  static const std::vector<Extreme> result = {{"large steps", 5.0, 9.2103, false},
+                                              {"small steps", -16.0, 9.2103, false},
+                                              {"slow decay", -16.0, 0.0, false},
+                                              {"no decay", -50.0, -20.0, false},
+                                              {"steps above the threshold", 40.0, 9.2103, false},
+                                              {"decay into silence", -3.0, 0.0, true},
+                                              {"fast decay into silence", 1.0, 2.0, true}};
+  return result;
+}
+
+SsdData usual_data(int64_t rows) {
+  return ssd_data({.B = 1, .S = rows, .H = 2, .P = 16, .G = 1, .N = 16, .spec = {.chunk = 64}})
+      .to(at::kFloat);
+}
+
+SsdData extreme_data(const SsdData& usual, const Extreme& e) {
+  SsdData d = usual;
+  d.in.dt = at::full_like(d.in.dt, e.dt) + usual.in.dt * 0.1;
+  d.in.dt_bias = at::zeros_like(d.in.dt_bias);
+  d.in.A_log = at::tensor({e.A_log, 0.0}).to(at::kFloat);
+  if (e.silent) {
+    d.in.x = d.in.x.clone();
+    d.dy = d.dy.clone();
+    d.in.x.slice(1, 100).zero_();
+    d.dy.slice(1, 0, d.dy.size(1) - 100).zero_();
+  }
+  return d;
+}
+
+void expect_finite(const std::vector<Tensor>& results, const char* name) {
+  for (size_t i = 0; i < results.size(); ++i) {
+    EXPECT_TRUE(results[i].isfinite().all().item<bool>()) << name << ": " << ssd_names()[i];
+  }
+}
+
+TEST(Ssd, ExtremesStayFiniteAndAsCloseAsPlainOps) {
+  const SsdData usual = usual_data(300);
+  for (const Extreme& e : extremes()) {
+    const SsdData d = extreme_data(usual, e);
+    const std::vector<Tensor> results = ssd_results(d);
+    expect_finite(results, e.name);
+    const std::vector<Tensor> plain = ssd_plain_results(d), exact = ssd_plain_results(d.to(at::kDouble));
+    for (size_t i = 0; i < results.size(); ++i) {
+      EXPECT_EQ(fused_error(results[i], plain[i], exact[i]), "") << e.name << ": " << ssd_names()[i];
+    }
+  }
+}
+
 double seconds_of(const SsdData& d, std::vector<Tensor>& results) {
   double best = 1e9;
   for (int i = 0; i < 3; ++i) {
@@ -185,29 +235,12 @@ double seconds_of(const SsdData& d, std::vector<Tensor>& results) {
 // Very long, with decays from none to total: no NaN, no infinity, and no time lost in numbers below the smallest
 // normal.
 TEST(SsdSlow, ExtremesStayFiniteAndFast) {
-  SsdCase c = {.B = 1, .S = 65536, .H = 2, .P = 16, .G = 1, .N = 16, .spec = {.chunk = 64}};
-  const SsdData usual = ssd_data(c).to(at::kFloat);
+  const SsdData usual = usual_data(65536);
   std::vector<Tensor> results;
   const double usual_time = seconds_of(usual, results);
-  for (const Extreme& e :
-       {Extreme{"large steps", 5.0, 9.2103, false}, Extreme{"small steps", -16.0, 9.2103, false},
-        Extreme{"slow decay", -16.0, 0.0, false}, Extreme{"no decay", -50.0, -20.0, false},
-        Extreme{"steps above the threshold", 40.0, 9.2103, false},
-        Extreme{"decay into silence", -3.0, 0.0, true}, Extreme{"fast decay into silence", 1.0, 2.0, true}}) {
-    SsdData d = usual;
-    d.in.dt = at::full_like(d.in.dt, e.dt) + usual.in.dt * 0.1;
-    d.in.dt_bias = at::zeros_like(d.in.dt_bias);
-    d.in.A_log = at::tensor({e.A_log, 0.0}).to(at::kFloat);
-    if (e.silent) {
-      d.in.x = d.in.x.clone();
-      d.dy = d.dy.clone();
-      d.in.x.slice(1, 100).zero_();
-      d.dy.slice(1, 0, c.S - 100).zero_();
-    }
-    const double time = seconds_of(d, results);
-    for (size_t i = 0; i < results.size(); ++i) {
-      EXPECT_TRUE(results[i].isfinite().all().item<bool>()) << e.name << ": " << ssd_names()[i];
-    }
+  for (const Extreme& e : extremes()) {
+    const double time = seconds_of(extreme_data(usual, e), results);
+    expect_finite(results, e.name);
     EXPECT_LT(time, 1.5 * usual_time) << e.name;
     RecordProperty(e.name, fmt::format("{:.2f} of the usual time", time / usual_time));
   }

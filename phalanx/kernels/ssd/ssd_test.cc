@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include "phalanx/kernels/ssd/test_ssd.h"
+#include "phalanx/kernels/test_targets.h"
 
 namespace phalanx::kernels {
 namespace {
@@ -148,6 +149,23 @@ TEST(Ssd, Fp32AndBfloat16AreAsCloseAsPlainOps) {
         EXPECT_EQ(fused_error(fused[i], plain[i], exact[i]), "") << ssd_names()[i] << ", " << c.name();
       }
     }
+  }
+}
+
+TEST(Ssd, EveryVectorWidthIsAsClose) {
+  for (const SsdCase& c : cases()) {
+    const SsdData d = ssd_data(c);
+    const std::vector<Tensor> expected = ssd_plain_results(d);
+    const SsdData narrow = d.to(at::kFloat);
+    const std::vector<Tensor> plain = ssd_plain_results(narrow);
+    phalanx::testing::for_each_target([&](const std::string& target) {
+      ssd_expect_near(ssd_results(d), expected, kFp64, target + ", " + c.name());
+      const std::vector<Tensor> fused = ssd_results(narrow);
+      for (size_t i = 0; i < fused.size(); ++i) {
+        if (!fused[i].defined()) continue;
+        EXPECT_EQ(fused_error(fused[i], plain[i], expected[i]), "") << ssd_names()[i] << target << c.name();
+      }
+    });
   }
 }
 

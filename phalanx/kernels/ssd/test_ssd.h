@@ -48,7 +48,7 @@ struct SsdData {
 };
 
 inline SsdData ssd_data(const SsdCase& c, uint64_t seed = 1) {
-  using testing::random_tensor;
+  using phalanx::testing::random_tensor;
   SsdData d;
   d.spec = c.spec;
   d.in.x = random_tensor({c.B, c.S, c.H, c.P}, seed);
@@ -110,7 +110,7 @@ inline std::vector<Tensor> ssd_expected(const SsdData& d) {
   const std::vector<Tensor> leaves = {d.in.x,       d.in.dt,    d.in.B, d.in.C,
                                       d.in.dt_bias, d.in.A_log, d.in.D, d.in.initial};
   const SsdForward f = with(leaves);
-  const std::vector<Tensor> gradients = testing::autograd_gradients(
+  const std::vector<Tensor> gradients = phalanx::testing::autograd_gradients(
       [&](const std::vector<Tensor>& v) {
         const SsdForward result = with(v);
         return d.dfinal.defined() ? std::vector<Tensor>{result.y, result.final_state}
@@ -128,7 +128,8 @@ inline void ssd_expect_near(const std::vector<Tensor>& got, const std::vector<Te
   for (size_t i = 0; i < got.size(); ++i) {
     ASSERT_EQ(got[i].defined(), expected[i].defined()) << ssd_names()[i] << ", " << name;
     if (!got[i].defined()) continue;
-    EXPECT_LE(testing::relative_error(got[i], expected[i]), tolerance) << ssd_names()[i] << ", " << name;
+    EXPECT_LE(phalanx::testing::relative_error(got[i], expected[i]), tolerance)
+        << ssd_names()[i] << ", " << name;
   }
 }
 
