@@ -128,7 +128,7 @@ TEST_F(LayoutTrain, ARunGoesOnUnderAnyOtherLayout) {
 // A hybrid's fused projections, and B and C that ranks share: tensor parallel 4 holds each of 2 groups twice.
 TEST_F(LayoutTrain, AHybridGoesOnUnderAnotherLayout) {
   const std::string hybrid =
-      "--preset tiny --model.pattern=M*-m --model.hidden_size=32 --model.seq_length=16 --model.normalization=rms_norm "
+      "--preset tiny --model.num_layers=4 --model.pattern=M*-m --model.hidden_size=32 --model.seq_length=16 --model.normalization=rms_norm "
       "--model.bias=false --model.mamba_head_dim=8 --model.mamba_num_groups=2 --model.mamba_state_dim=4 "
       "--model.mamba_chunk_size=8 --model.mamba1_state_dim=4 --model.mamba_norm_group_size=64 --mock-data "
       "--mock-mask-fraction 0.2 --dtype fp64 --train.micro_batch_size=1 --train.global_batch_size=8 "
