@@ -43,7 +43,7 @@ def main():
     rates, units = measure(args)
     product = statistics.median(rates[PRODUCT]) if PRODUCT in rates else None
     print("| kernel | median | lowest to highest | unit | of the product rate |\n|---|---|---|---|---|")
-    for name, values in rates.items():
+    for name, values in sorted(rates.items()):
         median = statistics.median(values)
         share = f"{100 * median / product:.0f} %" if product and units[name] == "GFLOP/s" else ""
         print(f"| {name} | {median:.3g} | {min(values):.3g} to {max(values):.3g} | {units[name]} | {share} |")
