@@ -2,9 +2,9 @@
 
 #include <sys/mman.h>
 
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 
 namespace phalanx {
@@ -33,7 +33,9 @@ std::shared_ptr<void> allocate_large(size_t bytes) {
   const size_t size = rounded_up(bytes, kHugePage) + kHugePage;
   void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) throw std::bad_alloc();
-  void* const memory = reinterpret_cast<void*>(rounded_up(reinterpret_cast<uintptr_t>(mapped), kHugePage));
+  void* memory = mapped;
+  size_t space = size;
+  std::align(kHugePage, size - kHugePage, memory, space);
   ::madvise(memory, size - kHugePage, MADV_HUGEPAGE);  // a wish; small pages work too
   return {memory, [mapped, size](void*) { ::munmap(mapped, size); }};
 }
