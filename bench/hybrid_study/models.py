@@ -46,7 +46,7 @@ LONG_BOOKS = (
 # with books of 32 entries finds no gradient to follow in ten minutes.
 RUNS = {
     "text": Run(16, 512, 300, 3e-3),
-    "text_long": Run(4, 2048, 60, 5e-4, after="text"),
+    "text_long": Run(4, 2048, 45, 5e-4, after="text"),
     "copy": Run(16, 128, 250, 2e-3, ("copy words=2..12",), decay="constant"),
     "lookup": Run(8, 192, 1800, 3e-3, (
         "copy words=2..16",

@@ -15,10 +15,9 @@ LIMITS = """## What this scale cannot show
   from short to long, so a score says what an architecture can keep and find, not what language teaches it to.
 - One seed, and one learning rate for all four: differences of a few per cent between loss curves mean nothing.
 - The state of the Mamba models is {state:.0f} KB here and 98 MiB in the paper's 8B hybrid (`phalanx plan --decode`), so
-  from how many entries on a pure state-space model forgets does not carry over. Nor does that they learned next to nothing
-  here: they may need longer than these few minutes.
-- Three of the hybrid's seven layers attend, where the paper's has 8 % of many: with two attention layers in all, ours mixed up
-  entries that share three digits.
+  from how many entries on a pure state-space model forgets does not carry over. Nor does it that they learned
+  next to nothing here: they may need longer than these few minutes.
+- Three of the hybrid's seven layers attend, where 8 % of the paper's do.
 - Rotary positions are not rescaled for four times the length; the paper's hybrid has no positions at all.
 - A step of a model this small takes as long as its calls, not as its memory; bench/reports/hybrid-decode_*.md has larger ones.
 """

@@ -207,12 +207,7 @@ TEST(Model, FloatAndHalfAreFiniteAndNearDouble) {
   hybrid.pattern = "M*-m";
   hybrid.normalization = NormKind::kRmsNorm;
   hybrid.position_embedding = PositionKind::kNone;
-  hybrid.mamba_head_dim = 6;
-  hybrid.mamba_num_heads = 4;
-  hybrid.mamba_num_groups = 2;
-  hybrid.mamba_state_dim = 3;
-  hybrid.mamba_chunk_size = 3;
-  hybrid.mamba1_state_dim = 3;
+  testing::set_tiny_mamba(hybrid);
   expect_near_double(hybrid);
 }
 

@@ -30,6 +30,15 @@ ModelConfig tiny_config() {
   return config;
 }
 
+void set_tiny_mamba(ModelConfig& config) {
+  config.mamba_head_dim = 6;
+  config.mamba_num_heads = 4;
+  config.mamba_num_groups = 2;
+  config.mamba_state_dim = 3;
+  config.mamba_chunk_size = 3;  // seven rows: two chunks and a part of one
+  config.mamba1_state_dim = 3;
+}
+
 TestModel::TestModel(const ModelConfig& config, at::ScalarType dtype, uint64_t seed)
     : config_(config), group_(comm::make_self_group("tensor")) {
   finalize(config_);

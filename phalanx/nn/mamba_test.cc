@@ -20,12 +20,7 @@ ModelConfig mamba_config(char kind) {
   config.pattern = std::string(2, kind);
   config.normalization = NormKind::kRmsNorm;
   config.position_embedding = PositionKind::kNone;
-  config.mamba_head_dim = 6;
-  config.mamba_num_heads = 4;
-  config.mamba_num_groups = 2;
-  config.mamba_state_dim = 3;
-  config.mamba_chunk_size = 3;  // seven rows: two chunks and a part of one
-  config.mamba1_state_dim = 3;
+  testing::set_tiny_mamba(config);
   return config;
 }
 
@@ -117,12 +112,8 @@ TEST(TensorParallel, Mamba1) {
 TEST(TensorParallel, AWholeHybrid) {
   ModelConfig config = testing::split_config();
   config.pattern = "M*-m";
-  config.mamba_head_dim = 6;
-  config.mamba_num_heads = 4;
-  config.mamba_num_groups = 2;
-  config.mamba_state_dim = 3;
+  testing::set_tiny_mamba(config);
   config.mamba_chunk_size = 4;
-  config.mamba1_state_dim = 3;
   config.position_embedding = PositionKind::kNone;
   EXPECT_EQ(testing::layouts_mismatch(config, testing::model_part(config)), "");
 }

@@ -133,12 +133,8 @@ TEST(Step, RaggedMixedStepsEqualForward) {
 ModelConfig state_space_config(const std::string& pattern) {
   ModelConfig config = step_config(2, 0, PositionKind::kNone, false);
   config.pattern = pattern;
-  config.mamba_head_dim = 6;
-  config.mamba_num_heads = 4;
-  config.mamba_num_groups = 2;
-  config.mamba_state_dim = 3;
+  testing::set_tiny_mamba(config);
   config.mamba_chunk_size = 2;
-  config.mamba1_state_dim = 3;
   return config;
 }
 

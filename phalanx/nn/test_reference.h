@@ -21,6 +21,8 @@ using Values = std::map<std::string, Tensor>;  // by fused name
 
 // Hidden 12, 4 heads of 8 (so that A D != H), FFN 10, vocabulary 11 padded to 16, rows of 7. Pattern "*-".
 ModelConfig tiny_config();
+// Sizes of Mamba layers for it.
+void set_tiny_mamba(ModelConfig& config);
 
 class TestModel {
  public:

@@ -1,10 +1,10 @@
 #include "phalanx/train/report.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <filesystem>
 #include <tuple>
+
+#include "phalanx/base/fs.h"
 
 namespace phalanx {
 namespace {
@@ -67,10 +67,9 @@ TEST(TrainFlops, CountsAScanByItsProducts) {
 TEST(RunReport, CountsTheWorkARankAndTheTokensOfAll) {
   RunConfig config;
   config.model = model_of("*-");
-  config.runtime.run_dir =
-      (std::filesystem::temp_directory_path() / ("report_test." + std::to_string(::getpid()))).string();
-  config.log.tensorboard_dir = config.runtime.run_dir + "/tensorboard";
-  std::filesystem::create_directories(config.runtime.run_dir);
+  const TemporaryDirectory folder;
+  config.runtime.run_dir = folder.path();
+  config.log.tensorboard_dir = folder.path() + "/tensorboard";
   const double flops = 3 * train_flops(config.model, 1);
   RunReport report(config, {.last_step = 2, .ranks = 4, .peak_flops = 2 * flops});
   StepMetrics all{.step = 1, .tokens = 24, .seconds = 2};
@@ -81,7 +80,6 @@ TEST(RunReport, CountsTheWorkARankAndTheTokensOfAll) {
   StepMetrics some{.step = 2, .tokens = 24, .seconds = 2};
   report.step(some, 3, 4);
   report.finish();
-  std::filesystem::remove_all(config.runtime.run_dir);
   const auto logits = static_cast<double>(config.model.hidden_size * config.model.padded_vocab_size());
   EXPECT_DOUBLE_EQ(some.tokens_per_s, 12);
   EXPECT_DOUBLE_EQ(some.tflops, (flops - 20 * 6 * logits) / 2 / 4 / 1e12);
